@@ -1,0 +1,2 @@
+//! Runs a program that dies with its parent.
+fn main() {}

@@ -1,1 +1,4 @@
-//! Library.
+//! Keeps Microsoft Intune compliance management partners as Kubernetes resources say.
+
+pub mod graph;
+pub mod runtime;

@@ -1,0 +1,6 @@
+//! Microsoft's side: what Graph and Entra say, and how they are asked. Knows no Kubernetes.
+
+pub mod cloud;
+pub mod error;
+pub mod model;
+pub mod throttle;

@@ -1,0 +1,99 @@
+//! What users write and what they read back: types, validation, printer columns. Pure.
+
+pub mod connection;
+pub mod partner;
+pub mod reason;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use connection::GraphConnection;
+pub use partner::ComplianceManagementPartner;
+
+/// The field manager of every write to the API server, and the reporting controller of every event.
+pub const FIELD_MANAGER: &str = "compliance-partner-operator";
+
+/// The finalizer of a resource whose deletion resets its object in Graph.
+pub const FINALIZER: &str = "intune.msgraph.dev/reset";
+
+/// The annotation that asks for a pass now: any new value.
+pub const RECONCILE_ANNOTATION: &str = "intune.msgraph.dev/reconcile-requested-at";
+
+/// A reference to an object of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub struct LocalReference {
+    /// The name of the object, in the same namespace.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
+    pub name: String,
+}
+
+/// One condition, with the fields and bounds of Kubernetes' `meta/v1` Condition.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// The type of the condition.
+    #[schemars(
+        length(max = 316),
+        regex(
+            pattern = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
+        )
+    )]
+    pub r#type: String,
+
+    /// True, False or Unknown.
+    pub status: ConditionStatus,
+
+    /// The generation that the condition was judged for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64", range(min = 0))]
+    pub observed_generation: Option<i64>,
+
+    /// When the status last changed.
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub last_transition_time: String,
+
+    /// Why the condition has its status, in one word.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"))]
+    pub reason: String,
+
+    /// What happened and what to do.
+    #[schemars(length(max = 32768))]
+    pub message: String,
+}
+
+/// The status of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[schemars(extend("maxLength" = 7))]
+#[allow(missing_docs)]
+pub enum ConditionStatus {
+    True,
+    False,
+    Unknown,
+}
+
+/// Finds a condition by its type.
+#[must_use]
+pub fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.r#type == kind)
+}
+
+/// Both CRDs, in the order in which they are printed.
+#[must_use]
+pub fn crds() -> [CustomResourceDefinition; 2] {
+    [ComplianceManagementPartner::crd(), GraphConnection::crd()].map(without_empty_metadata)
+}
+
+/// kube's derive leaves empty lists where the API server leaves a key out; files that people read and diff have none.
+fn without_empty_metadata(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        if version.selectable_fields.as_ref().is_some_and(Vec::is_empty) {
+            version.selectable_fields = None;
+        }
+    }
+    crd
+}

@@ -1,1 +1,30 @@
-//! Starts a real control plane.
+//! Starts a real control plane, and whatever else a test needs of the machine.
+//!
+//! - [`ControlPlane`]: etcd, kube-apiserver and, where asked for, kube-controller-manager, on free ports of 127.0.0.1;
+//! - [`Process`]: a program that is killed when it is dropped and when the test process dies;
+//! - [`wait_for`]: polls a condition until a deadline; there is no other way to wait here;
+//! - [`Scratch`]: a folder that goes away.
+
+#[path = "harness/access.rs"]
+mod access;
+#[path = "harness/certificates.rs"]
+mod certificates;
+#[path = "harness/control_plane.rs"]
+mod control_plane;
+#[path = "harness/process.rs"]
+mod process;
+#[path = "harness/scratch.rs"]
+mod scratch;
+#[path = "harness/wait.rs"]
+mod wait;
+
+pub use control_plane::{ControlPlane, Options};
+pub use process::{Process, free_port, leashed};
+pub use scratch::Scratch;
+pub use wait::{Observation, wait_for};
+
+/// Makes aws-lc-rs the TLS provider of this process, as it is the operator's; any call but the first does nothing.
+pub fn install_tls_provider() {
+    // An error says that one is installed already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

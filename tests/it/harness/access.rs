@@ -1,0 +1,129 @@
+//! Ways into a control plane: clients, kubeconfigs, tokens and kubectl.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::PostParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+
+use crate::control_plane::ControlPlane;
+
+/// kubectl waits for ever on a paused API server.
+const KUBECTL_LIMIT: Duration = Duration::from_secs(120);
+
+/// A client by a kubeconfig, for the runtime that runs now.
+pub(crate) async fn client(kubeconfig: &Path) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    // kube takes HTTPS_PROXY from the environment; 127.0.0.1 is never behind one.
+    config.proxy_url = None;
+    // A test decides itself what is tried again.
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
+impl ControlPlane {
+    /// A token of a ServiceAccount that exists, good for an hour.
+    ///
+    /// # Errors
+    /// If the API server refuses it.
+    pub async fn service_account_token(&self, namespace: &str, name: &str) -> Result<String> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.admin_client().await?, namespace);
+        let answer = accounts
+            .create_token_request(name, &PostParams::default(), &TokenRequest::default())
+            .await
+            .with_context(|| format!("no token for the ServiceAccount {namespace}/{name}"))?;
+        let token = answer.status.and_then(|status| status.token);
+        token.context("a TokenRequest was answered without a token")
+    }
+
+    /// A kubeconfig for a ServiceAccount that exists, with a fresh token; also for `kubectl --kubeconfig`.
+    ///
+    /// # Errors
+    /// If the API server refuses the token.
+    pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+        let token = self.service_account_token(namespace, name).await?;
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let file = format!("{namespace}-{name}-{count}.kubeconfig");
+        self.setup.write_kubeconfig(&file, &json!({ "token": token }))
+    }
+
+    /// A client of a ServiceAccount that exists, for the runtime that runs now.
+    ///
+    /// # Errors
+    /// If the API server refuses the token.
+    pub async fn service_account_client(&self, namespace: &str, name: &str) -> Result<Client> {
+        client(&self.service_account_kubeconfig(namespace, name).await?).await
+    }
+
+    /// Runs kubectl, as the administrator unless `args` name another kubeconfig. That it fails is no error.
+    ///
+    /// # Errors
+    /// If it cannot be run, or does not end within two minutes.
+    pub async fn kubectl(&self, args: &[&str]) -> Result<Output> {
+        self.kubectl_with_input(args, "").await
+    }
+
+    /// Runs kubectl as [`Self::kubectl`] does, with `input` as its standard input, for `-f -`.
+    ///
+    /// # Errors
+    /// If it cannot be run, or does not end within two minutes.
+    pub async fn kubectl_with_input(&self, args: &[&str], input: &str) -> Result<Output> {
+        let mut child = tokio::process::Command::new(self.setup.binaries.join("kubectl"))
+            .args(args)
+            .env("KUBECONFIG", self.admin_kubeconfig())
+            // What kubectl remembers of a server goes by its address, and ports come again.
+            .env("KUBECACHEDIR", self.setup.file("kubectl-cache"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("kubectl cannot be started")?;
+        let mut stdin = child.stdin.take().context("kubectl has no standard input")?;
+        let feed = async move {
+            // kubectl may refuse its arguments and end before it reads; its answer says more than a broken pipe.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        };
+        let both = async { tokio::join!(feed, child.wait_with_output()).1 };
+        let output = timeout(KUBECTL_LIMIT, both)
+            .await
+            .with_context(|| format!("kubectl {} did not end within {KUBECTL_LIMIT:?}", args.join(" ")))?;
+        output.context("kubectl cannot be waited for")
+    }
+
+    /// Runs kubectl and gives what it wrote to standard output.
+    ///
+    /// # Errors
+    /// If it fails; with what it wrote to standard error.
+    pub async fn kubectl_ok(&self, args: &[&str]) -> Result<String> {
+        self.kubectl_ok_with_input(args, "").await
+    }
+
+    /// Runs kubectl with `input` as its standard input and gives what it wrote to standard output.
+    ///
+    /// # Errors
+    /// If it fails; with what it wrote to standard error.
+    pub async fn kubectl_ok_with_input(&self, args: &[&str], input: &str) -> Result<String> {
+        let output = self.kubectl_with_input(args, input).await?;
+        ensure!(
+            output.status.success(),
+            "kubectl {}: {}: {}",
+            args.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}

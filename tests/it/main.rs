@@ -1,0 +1,3 @@
+//! Tests against a real API server: one binary, a module a topic.
+
+mod control_plane;

@@ -1,1 +1,800 @@
-//! .
+//! How fast Graph is asked: the budgets that Microsoft publishes for Intune, held by (cloud, tenant, client).
+//!
+//! 100 writes and 1,000 requests in all, writes included, in any 20 seconds. [`Window`] and [`Ledger`] are pure and are
+//! told the time; [`Budget`] waits.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// The length of both windows.
+pub const SPAN: Duration = Duration::from_secs(20);
+/// Writes (POST, PATCH, PUT, DELETE) in a window.
+pub const WRITES: usize = 100;
+/// Requests of any kind in a window.
+pub const REQUESTS: usize = 1_000;
+/// The longest time that one Retry-After closes a budget for.
+pub const LONGEST_CLOSE: Duration = Duration::from_secs(3_600);
+
+/// An exact sliding window: at most `limit` requests in any `span`, wherever it begins.
+///
+/// It remembers the time of each request of the last span (16 bytes each), so memory grows with use alone. A bucket that
+/// fills at a rate would be smaller, but lets its burst through on top of what the rate gives within a span.
+#[derive(Debug, Clone)]
+pub struct Window {
+    limit: usize,
+    span: Duration,
+    log: VecDeque<Instant>,
+}
+
+impl Window {
+    /// An empty window. A limit of zero lets nothing through.
+    #[must_use]
+    pub const fn new(limit: usize, span: Duration) -> Self {
+        Self {
+            limit,
+            span,
+            log: VecDeque::new(),
+        }
+    }
+
+    /// How long until a request may go; `None` where it may go now.
+    pub fn wait(&mut self, now: Instant) -> Option<Duration> {
+        while self
+            .log
+            .front()
+            .is_some_and(|first| now.saturating_duration_since(*first) >= self.span)
+        {
+            self.log.pop_front();
+        }
+        let over = self.log.len().checked_sub(self.limit)?;
+        // The window opens once no more than limit - 1 are left in it.
+        let leaves = self.log.get(over).copied().unwrap_or(now);
+        Some(self.span.saturating_sub(now.saturating_duration_since(leaves)))
+    }
+
+    /// Counts a request that goes now. Times do not run backwards: an earlier one counts as the latest recorded.
+    pub fn record(&mut self, now: Instant) {
+        self.log.push_back(self.log.back().map_or(now, |last| now.max(*last)));
+    }
+
+    /// Whether the window holds no request any more.
+    fn is_empty(&self, now: Instant) -> bool {
+        self.log
+            .back()
+            .is_none_or(|last| now.saturating_duration_since(*last) >= self.span)
+    }
+}
+
+/// What a request does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// GET.
+    Read,
+    /// POST, PATCH, PUT or DELETE: counts as a write and as a request.
+    Write,
+}
+
+/// What the ledger says of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It may go, and is counted.
+    Go,
+    /// A window is full; it has room after this time, if nobody else takes it.
+    Wait(Duration),
+    /// A Retry-After has closed the budget for this time from now.
+    Closed(Duration),
+}
+
+/// One budget's books: both windows, and until when the service asked to be left alone.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    writes: Window,
+    requests: Window,
+    closed_until: Option<Instant>,
+}
+
+impl Default for Ledger {
+    /// As Microsoft publishes them for one app in one tenant.
+    fn default() -> Self {
+        Self::new(Window::new(WRITES, SPAN), Window::new(REQUESTS, SPAN))
+    }
+}
+
+impl Ledger {
+    /// An open ledger with these windows: one for writes, one for all requests.
+    #[must_use]
+    pub const fn new(writes: Window, requests: Window) -> Self {
+        Self {
+            writes,
+            requests,
+            closed_until: None,
+        }
+    }
+
+    /// Whether a request may go now. [`Decision::Go`] has counted it: asking and counting cannot come apart.
+    pub fn decide(&mut self, kind: Kind, now: Instant) -> Decision {
+        if let Some(left) = self.closed(now) {
+            return Decision::Closed(left);
+        }
+        let requests = self.requests.wait(now);
+        let writes = match kind {
+            Kind::Read => None,
+            Kind::Write => self.writes.wait(now),
+        };
+        // None, a window with room, is less than any wait.
+        if let Some(wait) = requests.max(writes) {
+            return Decision::Wait(wait);
+        }
+        self.requests.record(now);
+        if kind == Kind::Write {
+            self.writes.record(now);
+        }
+        Decision::Go
+    }
+
+    /// Closes the budget for a time, at most [`LONGEST_CLOSE`] from now. A later end that was set before stands.
+    ///
+    /// Returns by how much the closed time has grown.
+    pub fn close(&mut self, now: Instant, duration: Duration) -> Duration {
+        let left = self.closed(now).unwrap_or_default();
+        let more = duration.min(LONGEST_CLOSE).saturating_sub(left);
+        if more > Duration::ZERO {
+            self.closed_until = now.checked_add(left + more);
+        }
+        more
+    }
+
+    /// How long the budget stays closed; `None` where it is open.
+    #[must_use]
+    pub fn closed(&self, now: Instant) -> Option<Duration> {
+        self.closed_until
+            .map(|until| until.saturating_duration_since(now))
+            .filter(|left| !left.is_zero())
+    }
+
+    /// Whether writes have room, whatever the other window says.
+    fn writes_have_room(&mut self, now: Instant) -> bool {
+        self.writes.wait(now).is_none()
+    }
+
+    /// Whether nothing would be lost if a new ledger took its place.
+    fn is_blank(&self, now: Instant) -> bool {
+        self.closed(now).is_none() && self.requests.is_empty(now)
+    }
+}
+
+/// Who goes first where both wait. `Edit` compares as the smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Somebody waits for it: an edit, a sync request, a deletion.
+    Edit,
+    /// Nobody does.
+    Poll,
+}
+
+/// The service asked to be left alone, for this time from now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the request budget is closed by a Retry-After")]
+pub struct Closed(pub Duration);
+
+/// The budget of one client in one tenant, shared by all that ask in its name.
+#[derive(Debug)]
+pub struct Budget {
+    state: Mutex<Waiting>,
+    /// Told whenever somebody goes, gives up, or closes the budget.
+    changed: Notify,
+    closed_millis: Arc<AtomicU64>,
+}
+
+impl Budget {
+    fn new(ledger: Ledger, closed_millis: Arc<AtomicU64>) -> Self {
+        Self {
+            state: Mutex::new(Waiting::new(ledger)),
+            changed: Notify::new(),
+            closed_millis,
+        }
+    }
+
+    /// Waits until a request of this kind may go, and counts it.
+    ///
+    /// Edits go before polls, and the first to come is the first to go among requests of one kind and priority. A read
+    /// passes a write only where the window for writes is full and the one for all requests is not: it takes nothing
+    /// from the write. Where a Retry-After has closed the budget, before or while it waits, it returns at once.
+    ///
+    /// It waits up to 20 seconds for each thousand requests (hundred writes) before it. Dropped, it frees its place and
+    /// has counted nothing.
+    pub async fn acquire(&self, kind: Kind, priority: Priority) -> Result<(), Closed> {
+        let place = Place {
+            budget: self,
+            kind,
+            rank: self.state().join(kind, priority),
+        };
+        loop {
+            // Made before the state is looked at: a change from then on is not missed.
+            let changed = self.changed.notified();
+            let turn = self.state().turn(kind, place.rank, now());
+            match turn {
+                Turn::Decided(Decision::Go) => return Ok(()),
+                Turn::Decided(Decision::Closed(left)) => return Err(Closed(left)),
+                Turn::Decided(Decision::Wait(wait)) => {
+                    let _ = tokio::time::timeout(wait, changed).await;
+                }
+                Turn::Behind => changed.await,
+            }
+        }
+    }
+
+    /// Closes the budget for a time (a Retry-After), at most an hour from now; never shortens what was set before.
+    pub fn close(&self, duration: Duration) {
+        let more = self.state().ledger.close(now(), duration);
+        let millis = u64::try_from(more.as_millis()).unwrap_or(u64::MAX);
+        self.closed_millis.fetch_add(millis, Ordering::Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    /// How long the budget stays closed; `None` where it is open.
+    #[must_use]
+    pub fn closed(&self) -> Option<Duration> {
+        self.state().ledger.closed(now())
+    }
+
+    fn state(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing panics under the lock, and the books are whole between any two of its lines.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Earlier is smaller: by priority, then by the order of coming.
+type Rank = (Priority, u64);
+
+/// The books and those who wait to be entered in them.
+#[derive(Debug)]
+struct Waiting {
+    ledger: Ledger,
+    reads: BTreeSet<Rank>,
+    writes: BTreeSet<Rank>,
+    joined: u64,
+}
+
+enum Turn {
+    Decided(Decision),
+    /// Somebody else goes first, and will tell.
+    Behind,
+}
+
+impl Waiting {
+    fn new(ledger: Ledger) -> Self {
+        Self {
+            ledger,
+            reads: BTreeSet::new(),
+            writes: BTreeSet::new(),
+            joined: 0,
+        }
+    }
+
+    fn join(&mut self, kind: Kind, priority: Priority) -> Rank {
+        self.joined += 1;
+        let rank = (priority, self.joined);
+        self.of(kind).insert(rank);
+        rank
+    }
+
+    fn turn(&mut self, kind: Kind, rank: Rank, now: Instant) -> Turn {
+        if let Some(left) = self.ledger.closed(now) {
+            return Turn::Decided(Decision::Closed(left));
+        }
+        let before = |others: &BTreeSet<Rank>| others.first().is_some_and(|first| *first < rank);
+        let behind_read = before(&self.reads);
+        // A write that the window for writes holds back loses nothing to a read.
+        let behind_write = before(&self.writes) && (kind == Kind::Write || self.ledger.writes_have_room(now));
+        if behind_read || behind_write {
+            return Turn::Behind;
+        }
+        Turn::Decided(self.ledger.decide(kind, now))
+    }
+
+    fn of(&mut self, kind: Kind) -> &mut BTreeSet<Rank> {
+        match kind {
+            Kind::Read => &mut self.reads,
+            Kind::Write => &mut self.writes,
+        }
+    }
+}
+
+/// A place among those who wait; freed when dropped, whether its holder went or gave up.
+struct Place<'a> {
+    budget: &'a Budget,
+    kind: Kind,
+    rank: Rank,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.budget.state().of(self.kind).remove(&self.rank);
+        self.budget.changed.notify_waiters();
+    }
+}
+
+/// Whose budget it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BudgetKey {
+    cloud: &'static str,
+    tenant: String,
+    client: String,
+}
+
+impl BudgetKey {
+    /// The key of a client in a tenant of a cloud. Both ids are GUIDs, in which case means nothing.
+    #[must_use]
+    pub fn new(cloud: &'static str, tenant: &str, client: &str) -> Self {
+        Self {
+            cloud,
+            tenant: tenant.to_ascii_lowercase(),
+            client: client.to_ascii_lowercase(),
+        }
+    }
+}
+
+/// All budgets of this process.
+#[derive(Debug, Default)]
+pub struct Budgets {
+    open: Mutex<HashMap<BudgetKey, Arc<Budget>>>,
+    closed_millis: Arc<AtomicU64>,
+}
+
+impl Budgets {
+    /// The budget of this key, the same one for all who hold it.
+    ///
+    /// Drops those that nobody holds and that have nothing to remember. A budget that was used within the last span, or
+    /// is closed, outlives its holders: a session that is made anew must not begin with empty books.
+    pub fn get(&self, key: BudgetKey) -> Arc<Budget> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now();
+        open.retain(|_, budget| Arc::strong_count(budget) > 1 || !budget.state().ledger.is_blank(now));
+        let fresh = || Arc::new(Budget::new(Ledger::default(), Arc::clone(&self.closed_millis)));
+        Arc::clone(open.entry(key).or_insert_with(fresh))
+    }
+
+    /// The seconds that all budgets were closed for since the start, counted as soon as they are closed. Never falls.
+    #[must_use]
+    pub fn closed_total_seconds(&self) -> f64 {
+        Duration::from_millis(self.closed_millis.load(Ordering::Relaxed)).as_secs_f64()
+    }
+}
+
+/// Tokio's clock, which tests can hold.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokio::task::JoinSet;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const HOUR: Duration = LONGEST_CLOSE;
+
+    /// Small enough for tests to fill: 3 writes and 7 requests in the published span.
+    fn small() -> Ledger {
+        Ledger::new(Window::new(3, SPAN), Window::new(7, SPAN))
+    }
+
+    fn budget(ledger: Ledger) -> Arc<Budget> {
+        Arc::new(Budget::new(ledger, Arc::default()))
+    }
+
+    fn never_more_than(limit: usize, span: Duration, times: &[Instant]) -> bool {
+        times
+            .iter()
+            .zip(times.iter().skip(limit))
+            .all(|(first, over)| *over - *first >= span)
+    }
+
+    #[test]
+    fn the_published_limits_hold_to_the_request() {
+        let (mut ledger, now) = (Ledger::default(), Instant::now());
+        for _ in 0..100 {
+            assert_eq!(ledger.decide(Kind::Write, now), Decision::Go);
+        }
+        assert_eq!(ledger.decide(Kind::Write, now + SECOND), Decision::Wait(19 * SECOND));
+        for _ in 0..900 {
+            assert_eq!(ledger.decide(Kind::Read, now + SECOND), Decision::Go);
+        }
+        assert_eq!(ledger.decide(Kind::Read, now + SECOND), Decision::Wait(19 * SECOND));
+        assert_eq!(ledger.decide(Kind::Write, now + SPAN), Decision::Go);
+    }
+
+    #[test]
+    fn a_burst_at_the_end_of_a_span_counts_in_the_next() {
+        let (mut window, now) = (Window::new(3, SPAN), Instant::now());
+        for at in [0, 18, 19] {
+            window.record(now + at * SECOND);
+        }
+        assert_eq!(window.wait(now + SPAN), None);
+        window.record(now + SPAN);
+        assert_eq!(window.wait(now + SPAN), Some(18 * SECOND));
+    }
+
+    #[test]
+    fn a_window_of_none_lets_nothing_through() {
+        assert_eq!(Window::new(0, SPAN).wait(Instant::now()), Some(SPAN));
+    }
+
+    #[test]
+    fn a_close_lasts_an_hour_at_most_and_is_never_shortened() {
+        let (mut ledger, now) = (Ledger::default(), Instant::now());
+        assert_eq!(ledger.close(now, 10 * SECOND), 10 * SECOND);
+        assert_eq!(ledger.close(now + SECOND, SECOND), Duration::ZERO);
+        assert_eq!(ledger.decide(Kind::Read, now + SECOND), Decision::Closed(9 * SECOND));
+        assert_eq!(ledger.close(now + 5 * SECOND, 10 * SECOND), 5 * SECOND);
+        assert_eq!(
+            ledger.decide(Kind::Write, now + 5 * SECOND),
+            Decision::Closed(10 * SECOND)
+        );
+        assert_eq!(ledger.decide(Kind::Write, now + 15 * SECOND), Decision::Go);
+        ledger.close(now + 20 * SECOND, Duration::MAX);
+        assert_eq!(ledger.closed(now + 20 * SECOND), Some(HOUR));
+    }
+
+    proptest! {
+        #[test]
+        fn a_window_is_never_overrun_and_never_too_slow(
+            limit in 1_usize..20,
+            gaps in prop::collection::vec(prop_oneof![3 => Just(0_u64), 3 => 0_u64..500, 1 => 0_u64..8_000], 0..300),
+        ) {
+            let span = SECOND;
+            let (mut window, mut now) = (Window::new(limit, span), Instant::now());
+            let mut times = Vec::new();
+            for gap in gaps {
+                now += Duration::from_millis(gap);
+                if let Some(wait) = window.wait(now) {
+                    prop_assert!(wait > Duration::ZERO && wait <= span);
+                    let early = now + wait.checked_sub(Duration::from_nanos(1)).unwrap();
+                    prop_assert!(window.clone().wait(early).is_some());
+                    now += wait;
+                }
+                prop_assert_eq!(window.wait(now), None);
+                window.record(now);
+                times.push(now);
+                prop_assert!(window.log.len() <= limit);
+            }
+            prop_assert!(never_more_than(limit, span, &times));
+        }
+
+        #[test]
+        fn a_ledger_holds_both_limits_and_every_close(
+            steps in prop::collection::vec((0_u64..6_000, any::<bool>(), prop::option::weighted(0.1, 0_u64..90_000)), 0..300),
+        ) {
+            let (mut ledger, mut now) = (small(), Instant::now());
+            let (mut all, mut writes, mut open_from) = (Vec::new(), Vec::new(), now);
+            for (gap, write, close) in steps {
+                now += Duration::from_millis(gap);
+                if let Some(close) = close.map(Duration::from_millis) {
+                    open_from = open_from.max(now + close);
+                    ledger.close(now, close);
+                }
+                let kind = if write { Kind::Write } else { Kind::Read };
+                match ledger.decide(kind, now) {
+                    Decision::Go => {
+                        prop_assert!(now >= open_from);
+                        all.push(now);
+                        writes.extend(write.then_some(now));
+                    }
+                    Decision::Closed(left) => prop_assert_eq!(now + left, open_from),
+                    Decision::Wait(wait) => {
+                        prop_assert!(now >= open_from && wait > Duration::ZERO);
+                        prop_assert_eq!(ledger.clone().decide(kind, now + wait), Decision::Go);
+                    }
+                }
+            }
+            prop_assert!(never_more_than(7, SPAN, &all) && never_more_than(3, SPAN, &writes));
+        }
+    }
+
+    /// Asks in a task of its own, after those that were started before; writes its name down when it goes.
+    async fn ask(
+        set: &mut JoinSet<()>,
+        budget: &Arc<Budget>,
+        went: &Went,
+        name: &'static str,
+    ) -> tokio::task::AbortHandle {
+        let kind = if name.contains("write") {
+            Kind::Write
+        } else {
+            Kind::Read
+        };
+        let priority = if name.contains("edit") {
+            Priority::Edit
+        } else {
+            Priority::Poll
+        };
+        let (budget, went) = (Arc::clone(budget), Arc::clone(went));
+        let handle = set.spawn(async move {
+            budget.acquire(kind, priority).await.unwrap();
+            went.lock().unwrap().push((name, now()));
+        });
+        tokio::task::yield_now().await;
+        handle
+    }
+
+    type Went = Arc<Mutex<Vec<(&'static str, Instant)>>>;
+
+    fn names(went: &Went) -> Vec<&'static str> {
+        went.lock().unwrap().iter().map(|(name, _)| *name).collect()
+    }
+
+    async fn fill(budget: &Budget, kind: Kind, count: usize) {
+        for _ in 0..count {
+            budget.acquire(kind, Priority::Poll).await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_while_the_window_is_full() {
+        let (budget, start) = (budget(Ledger::default()), now());
+        fill(&budget, Kind::Read, REQUESTS).await;
+        assert_eq!(now(), start);
+        budget.acquire(Kind::Read, Priority::Poll).await.unwrap();
+        assert!(now() - start >= SPAN && now() - start < SPAN + SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn edits_go_before_polls_and_each_in_the_order_of_coming() {
+        let (budget, went, mut set) = (budget(small()), Went::default(), JoinSet::new());
+        fill(&budget, Kind::Write, 3).await;
+        for name in [
+            "poll write 1",
+            "poll write 2",
+            "edit write 1",
+            "poll write 3",
+            "edit write 2",
+        ] {
+            ask(&mut set, &budget, &went, name).await;
+        }
+        set.join_all().await;
+        assert_eq!(
+            names(&went),
+            [
+                "edit write 1",
+                "edit write 2",
+                "poll write 1",
+                "poll write 2",
+                "poll write 3"
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_passes_a_write_that_only_other_writes_hold_back() {
+        let (budget, went, mut set, start) = (budget(small()), Went::default(), JoinSet::new(), now());
+        fill(&budget, Kind::Write, 3).await;
+        tokio::time::advance(SECOND).await;
+        for name in [
+            "edit write",
+            "poll read 1",
+            "poll read 2",
+            "poll read 3",
+            "poll read 4",
+            "poll read 5",
+        ] {
+            ask(&mut set, &budget, &went, name).await;
+        }
+        assert_eq!(now(), start + SECOND);
+        assert_eq!(
+            names(&went),
+            ["poll read 1", "poll read 2", "poll read 3", "poll read 4"]
+        );
+        set.join_all().await;
+        assert_eq!(
+            names(&went).split_off(4),
+            ["edit write", "poll read 5"],
+            "but takes no place from it"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_close_sends_those_who_wait_away_at_once() {
+        let (budget, start) = (budget(small()), now());
+        fill(&budget, Kind::Write, 3).await;
+        let waiting = tokio::spawn({
+            let budget = Arc::clone(&budget);
+            async move { budget.acquire(Kind::Write, Priority::Edit).await }
+        });
+        tokio::time::sleep(SECOND).await;
+        budget.close(60 * SECOND);
+        assert_eq!(waiting.await.unwrap(), Err(Closed(60 * SECOND)));
+        assert_eq!(
+            budget.acquire(Kind::Read, Priority::Edit).await,
+            Err(Closed(60 * SECOND))
+        );
+        assert_eq!(now(), start + SECOND);
+        assert_eq!(budget.closed(), Some(60 * SECOND));
+        tokio::time::advance(60 * SECOND).await;
+        assert_eq!(budget.acquire(Kind::Write, Priority::Edit).await, Ok(()));
+        assert_eq!(budget.closed(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_that_is_dropped_frees_its_place_and_counts_nothing() {
+        let (budget, went, mut set, start) = (budget(small()), Went::default(), JoinSet::new(), now());
+        fill(&budget, Kind::Write, 3).await;
+        let first = ask(&mut set, &budget, &went, "edit write 1").await;
+        for name in ["edit write 2", "poll write 1", "poll write 2", "poll write 3"] {
+            ask(&mut set, &budget, &went, name).await;
+        }
+        first.abort();
+        while set.join_next().await.is_some() {}
+        assert_eq!(
+            names(&went),
+            ["edit write 2", "poll write 1", "poll write 2", "poll write 3"]
+        );
+        let times: Vec<_> = went
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, at)| (*at - start).as_secs())
+            .collect();
+        assert_eq!(times, [20, 20, 20, 40]);
+        let state = budget.state();
+        assert!(state.reads.is_empty() && state.writes.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn holders_of_one_key_share_one_budget_that_outlives_them_while_it_remembers() {
+        let budgets = Budgets::default();
+        let key = || BudgetKey::new("Global", "72f988bf-86f1-41af-91ab-2d7cd011db47", "abc");
+        let first = budgets.get(key());
+        let spelled = BudgetKey::new("Global", "72F988BF-86F1-41AF-91AB-2D7CD011DB47", "ABC");
+        assert!(Arc::ptr_eq(&first, &budgets.get(spelled)));
+        for other in [
+            BudgetKey::new("China", "t", "abc"),
+            BudgetKey::new("Global", "t", "abd"),
+        ] {
+            assert!(!Arc::ptr_eq(&first, &budgets.get(other)));
+        }
+
+        first.acquire(Kind::Read, Priority::Poll).await.unwrap();
+        first.close(60 * SECOND);
+        drop(first);
+        assert_eq!(budgets.get(key()).closed(), Some(60 * SECOND));
+        assert_eq!(
+            budgets.open.lock().unwrap().len(),
+            1,
+            "those that were never used are gone"
+        );
+
+        tokio::time::advance(60 * SECOND).await;
+        budgets.get(BudgetKey::new("USGov", "t", "abc"));
+        assert!(!budgets.open.lock().unwrap().contains_key(&key()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_seconds_closed_are_counted_once_and_stay() {
+        let budgets = Budgets::default();
+        for (cloud, seconds) in [("Global", 30), ("Global", 10), ("Global", 40), ("China", 5)] {
+            budgets
+                .get(BudgetKey::new(cloud, "t", "c"))
+                .close(Duration::from_secs(seconds));
+        }
+        tokio::time::advance(HOUR).await;
+        let _ = budgets.get(BudgetKey::new("USGov", "t", "c"));
+        assert!((budgets.closed_total_seconds() - 45.0).abs() < f64::EPSILON);
+    }
+
+    /// With real threads and real time: whoever waits is told, or wakes of its own accord.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nobody_waits_for_ever() {
+        let span = Duration::from_millis(10);
+        let budget = budget(Ledger::new(Window::new(10, span), Window::new(20, span)));
+        let mut set = JoinSet::new();
+        for number in 0..400_u64 {
+            let budget = Arc::clone(&budget);
+            set.spawn(async move {
+                let kind = if number % 3 == 0 { Kind::Write } else { Kind::Read };
+                let priority = if number % 2 == 0 {
+                    Priority::Edit
+                } else {
+                    Priority::Poll
+                };
+                // Some give up while they wait.
+                let patience = if number % 7 == 0 {
+                    Duration::from_millis(number % 50)
+                } else {
+                    60 * SECOND
+                };
+                tokio::time::timeout(patience, budget.acquire(kind, priority))
+                    .await
+                    .is_ok()
+                    || number % 7 == 0
+            });
+        }
+        assert!(set.join_all().await.into_iter().all(|fine| fine));
+    }
+
+    /// One who asks: when, what, how urgently, and how long it has patience.
+    type Asker = (u64, bool, bool, Option<u64>);
+
+    fn simulate(askers: Vec<Asker>, closes: Vec<(u64, u64)>) -> (Vec<(Instant, bool)>, Vec<(Instant, Instant)>, usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let (budget, mut set) = (budget(small()), JoinSet::new());
+            let mut closers = JoinSet::new();
+            for (at, length) in closes {
+                let budget = Arc::clone(&budget);
+                closers.spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(at)).await;
+                    let length = Duration::from_millis(length);
+                    budget.close(length);
+                    (now(), now() + length)
+                });
+            }
+            for (at, write, edit, patience) in askers {
+                let budget = Arc::clone(&budget);
+                set.spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(at)).await;
+                    let kind = if write { Kind::Write } else { Kind::Read };
+                    let priority = if edit { Priority::Edit } else { Priority::Poll };
+                    let patience = patience.map_or(HOUR * 24, Duration::from_millis);
+                    let outcome = tokio::time::timeout(patience, budget.acquire(kind, priority)).await;
+                    matches!(outcome, Ok(Ok(()))).then(|| (now(), write))
+                });
+            }
+            let mut went: Vec<_> = set.join_all().await.into_iter().flatten().collect();
+            went.sort();
+            let closed = closers.join_all().await;
+            let state = budget.state();
+            (went, closed, state.reads.len() + state.writes.len())
+        })
+    }
+
+    fn asker() -> impl Strategy<Value = Asker> {
+        (
+            0_u64..60_000,
+            any::<bool>(),
+            any::<bool>(),
+            prop::option::weighted(0.3, 0_u64..30_000),
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn a_budget_holds_its_limits_whoever_comes_and_goes(
+            askers in prop::collection::vec(asker(), 0..80),
+            closes in prop::collection::vec((0_u64..80_000, 1_u64..30_000), 0..3),
+        ) {
+            let patient = askers.iter().filter(|asker| asker.3.is_none()).count();
+            let undisturbed = closes.is_empty();
+            let (went, closed, left) = simulate(askers, closes);
+            let all: Vec<_> = went.iter().map(|(at, _)| *at).collect();
+            let writes: Vec<_> = went.iter().filter(|(_, write)| *write).map(|(at, _)| *at).collect();
+            prop_assert!(never_more_than(7, SPAN, &all) && never_more_than(3, SPAN, &writes));
+            prop_assert!(all.iter().all(|at| closed.iter().all(|(from, until)| at <= from || at >= until)));
+            prop_assert_eq!(left, 0);
+            prop_assert!(!undisturbed || went.len() >= patient, "the patient are all served");
+        }
+
+        #[test]
+        fn no_time_is_lost(reads in 1_usize..60, writes in 1_usize..30) {
+            let askers = (0..reads + writes).map(|number| (0, number >= reads, number % 2 == 0, None)).collect();
+            let (went, _, _) = simulate(askers, Vec::new());
+            let (first, last) = (went.first().unwrap().0, went.last().unwrap().0);
+            let spans = ((reads + writes - 1) / 7).max((writes - 1) / 3);
+            let least = SPAN * u32::try_from(spans).unwrap();
+            prop_assert!(last - first >= least);
+            // Where writes have to wait for reads that came before, one more round may be theirs.
+            prop_assert!(last - first <= least + SPAN * u32::try_from(writes.div_ceil(3)).unwrap());
+        }
+    }
+}

@@ -1,0 +1,483 @@
+//! What Graph checks in the body of a PATCH, and what a right client never sends.
+
+use serde_json::{Map, Value};
+
+use crate::graph::error::Failure;
+use crate::log::ViolationKind;
+use crate::model::{
+    ABSTRACT_TARGET, ASSIGNMENT, ENTITY, Kind, Owner, PARTNER_STATES, Property, TARGETS, Target, find_property,
+    is_date_time_offset, is_guid,
+};
+use crate::options::ServiceOwned;
+
+/// The namespace of every type on the wire.
+const NAMESPACE: &str = "microsoft.graph.";
+/// The namespace that Intune's own sentences use.
+const INTUNE: &str = "microsoft.management.services.api.";
+
+/// What a body is worth: either changes or the first reason to refuse; and all that was wrong with it.
+pub(crate) struct Verdict {
+    pub(crate) changes: Result<Map<String, Value>, Failure>,
+    pub(crate) violations: Vec<(ViolationKind, String)>,
+}
+
+struct Check<'a> {
+    path: &'a str,
+    violations: Vec<(ViolationKind, String)>,
+}
+
+/// Checks a body. `path` is the OData path for Intune's sentences.
+pub(crate) fn check(body: &[u8], content_type: Option<&str>, path: &str, service_owned: ServiceOwned) -> Verdict {
+    let mut check = Check {
+        path,
+        violations: Vec::new(),
+    };
+    let changes = check.body(body, content_type, service_owned);
+    Verdict {
+        changes,
+        violations: check.violations,
+    }
+}
+
+impl Check<'_> {
+    fn violation(&mut self, kind: ViolationKind, detail: impl Into<String>) {
+        self.violations.push((kind, detail.into()));
+    }
+
+    fn body(
+        &mut self,
+        body: &[u8],
+        content_type: Option<&str>,
+        service_owned: ServiceOwned,
+    ) -> Result<Map<String, Value>, Failure> {
+        let media_type = content_type.and_then(|value| value.split(';').next()).map(str::trim);
+        if !media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json")) {
+            self.violation(ViolationKind::UnexpectedBody, "Content-Type is not application/json");
+            return Err(Failure::plain(
+                415,
+                "UnsupportedMediaType",
+                "Content-Type must be application/json.",
+            ));
+        }
+        let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(body) else {
+            self.violation(ViolationKind::UnexpectedBody, "the body is no JSON object");
+            return Err(Failure::plain(
+                400,
+                "BadRequest",
+                "Unable to read JSON request payload.",
+            ));
+        };
+        self.root_type(&object)?;
+        let mut changes = Map::new();
+        let mut failure = None;
+        for (name, value) in object {
+            if name.contains('@') {
+                continue;
+            }
+            match self.property(&name, value, service_owned) {
+                Ok((property, value)) => {
+                    changes.insert(property.name.to_owned(), value);
+                }
+                Err(reason) => failure = failure.or(Some(reason)),
+            }
+        }
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        if changes.is_empty() {
+            self.violation(ViolationKind::EmptyPatch, "the body sets no property");
+        }
+        Ok(changes)
+    }
+
+    fn root_type(&mut self, object: &Map<String, Value>) -> Result<(), Failure> {
+        match object.get("@odata.type") {
+            None => self.violation(ViolationKind::MissingODataType, "the entity has no @odata.type"),
+            Some(value) => {
+                let name = type_name(value)?;
+                if name != ENTITY {
+                    return Err(unresolved(name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn property(
+        &mut self,
+        name: &str,
+        value: Value,
+        service_owned: ServiceOwned,
+    ) -> Result<(&'static Property, Value), Failure> {
+        let Some(property) = find_property(name) else {
+            return Err(unknown_property(name, ENTITY));
+        };
+        if property.owner == Owner::Service {
+            self.violation(
+                ViolationKind::ServiceOwnedProperty,
+                format!("{name} belongs to the service"),
+            );
+            if service_owned == ServiceOwned::Refuse {
+                let sentence = format!("The property '{name}' belongs to the service and is never sent.");
+                return Err(Failure::plain(400, "BadRequest", sentence));
+            }
+        }
+        if value.is_null() && !property.nullable {
+            self.violation(ViolationKind::NullValue, format!("{name} is null"));
+            let sentence =
+                format!("A null value was found for the property named '{name}', which does not allow null values.");
+            return Err(Failure::model(sentence));
+        }
+        let value = self.value(property, value)?;
+        Ok((property, value))
+    }
+
+    fn value(&mut self, property: &Property, value: Value) -> Result<Value, Failure> {
+        let name = property.name;
+        match (property.kind, value) {
+            (Kind::String, value @ (Value::String(_) | Value::Null)) | (Kind::Boolean, value @ Value::Bool(_)) => {
+                Ok(value)
+            }
+            (Kind::DateTimeOffset, Value::String(text)) if is_date_time_offset(&text) => Ok(Value::String(text)),
+            (Kind::PartnerState, Value::String(word)) if PARTNER_STATES.contains(&word.as_str()) => {
+                Ok(Value::String(word))
+            }
+            (Kind::Assignments, Value::Array(elements)) => {
+                let mut assignments = Vec::with_capacity(elements.len());
+                for element in elements {
+                    assignments.push(self.assignment(name, element)?);
+                }
+                Ok(Value::Array(assignments))
+            }
+            (_, value) => Err(unexpected(name, &value)),
+        }
+    }
+
+    fn assignment(&mut self, list: &str, element: Value) -> Result<Value, Failure> {
+        let Value::Object(mut object) = element else {
+            return Err(unexpected(list, &element));
+        };
+        match object.remove("@odata.type") {
+            None => {
+                self.violation(
+                    ViolationKind::MissingODataType,
+                    format!("an assignment of {list} has no @odata.type"),
+                );
+            }
+            Some(value) => {
+                let name = type_name(&value)?;
+                if name != ASSIGNMENT {
+                    return Err(unresolved(name));
+                }
+            }
+        }
+        let target = object.remove("target").unwrap_or(Value::Null);
+        if let Some(stranger) = object.keys().find(|name| !name.contains('@')) {
+            return Err(unknown_property(stranger, ASSIGNMENT));
+        }
+        let Value::Object(target) = target else {
+            if target.is_null() {
+                self.violation(
+                    ViolationKind::NullValue,
+                    format!("an assignment of {list} has no target"),
+                );
+            }
+            return Err(unexpected("target", &target));
+        };
+        let target = self.target(list, target)?;
+        Ok(serde_json::json!({ "target": target }))
+    }
+
+    fn target(&mut self, list: &str, mut object: Map<String, Value>) -> Result<Value, Failure> {
+        let Some(declared) = object.remove("@odata.type") else {
+            self.violation(
+                ViolationKind::MissingODataType,
+                format!("a target of {list} has no @odata.type"),
+            );
+            return Err(Failure::model("Cannot create an abstract class."));
+        };
+        let name = type_name(&declared)?;
+        if name == ABSTRACT_TARGET {
+            return Err(Failure::model("Cannot create an abstract class."));
+        }
+        let Some(kind) = TARGETS.iter().find(|target| target.name == name) else {
+            return Err(unresolved(name));
+        };
+        if let Some(stranger) = object
+            .keys()
+            .find(|own| !own.contains('@') && kind.property != Some(own.as_str()))
+        {
+            return Err(unknown_property(stranger, kind.name));
+        }
+        let mut stored = Map::new();
+        stored.insert("@odata.type".to_owned(), Value::String(format!("#{NAMESPACE}{name}")));
+        if let Some(property) = kind.property {
+            let value = object.remove(property).unwrap_or(Value::Null);
+            stored.insert(property.to_owned(), self.target_id(*kind, property, value)?);
+        }
+        Ok(Value::Object(stored))
+    }
+
+    fn target_id(&mut self, target: Target, property: &str, value: Value) -> Result<Value, Failure> {
+        match value {
+            Value::String(id) if property == "groupId" => {
+                if is_guid(&id) {
+                    Ok(Value::String(id))
+                } else {
+                    Err(self.invalid_group(&id))
+                }
+            }
+            Value::String(id) => Ok(Value::String(id)),
+            Value::Null => {
+                self.violation(ViolationKind::NullValue, format!("{} without {property}", target.name));
+                if property == "groupId" {
+                    Err(self.invalid_group(""))
+                } else {
+                    Err(unexpected(property, &value))
+                }
+            }
+            other => Err(unexpected(property, &other)),
+        }
+    }
+
+    fn invalid_group(&self, id: &str) -> Failure {
+        let sentence = format!("Invalid GroupId : {id} provided, a valid AADGroupId is expected.");
+        Failure::intune(400, "BadRequest", sentence, self.path)
+    }
+}
+
+/// The name in `#microsoft.graph.name` or `microsoft.graph.name`.
+fn type_name(value: &Value) -> Result<&str, Failure> {
+    let Some(text) = value.as_str() else {
+        return Err(unexpected("@odata.type", value));
+    };
+    let full = text.strip_prefix('#').unwrap_or(text);
+    if full.is_empty() || full.contains('#') {
+        return Err(Failure::plain(
+            400,
+            "BadRequest",
+            format!("Invalid OData type specified: \"{text}\""),
+        ));
+    }
+    full.strip_prefix(NAMESPACE).ok_or_else(|| unresolved_full(full))
+}
+
+fn unresolved(name: &str) -> Failure {
+    unresolved_full(&format!("{NAMESPACE}{name}"))
+}
+
+fn unresolved_full(full: &str) -> Failure {
+    Failure::model(format!(
+        "A type named '{full}' could not be resolved by the model. When a model is available, each type name must \
+         resolve to a valid type."
+    ))
+}
+
+fn unknown_property(name: &str, type_name: &str) -> Failure {
+    Failure::model(format!(
+        "The property '{name}' does not exist on type '{INTUNE}{type_name}'. Make sure to only use property names \
+         that are defined by the type."
+    ))
+}
+
+fn unexpected(property: &str, value: &Value) -> Failure {
+    let node = match value {
+        Value::Array(_) => "StartArray",
+        Value::Object(_) => "StartObject",
+        _ => "PrimitiveValue",
+    };
+    Failure::model(format!(
+        "An unexpected '{node}' node was found when reading from the JSON reader for the property '{property}': its \
+         value is not of the property's type."
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn verdict(body: &Value) -> Verdict {
+        check(
+            body.to_string().as_bytes(),
+            Some("application/json"),
+            "x",
+            ServiceOwned::Refuse,
+        )
+    }
+
+    fn sentence(body: &Value) -> String {
+        match verdict(body).changes {
+            Ok(changes) => panic!("accepted: {changes:?}"),
+            Err(failure) => match failure.message {
+                crate::graph::error::Message::Plain(text)
+                | crate::graph::error::Message::Twice(text)
+                | crate::graph::error::Message::Intune { sentence: text, .. } => text,
+            },
+        }
+    }
+
+    const ROOT: &str = "#microsoft.graph.complianceManagementPartner";
+
+    fn with_target(target: &Value) -> Value {
+        json!({
+            "@odata.type": ROOT,
+            "iosEnrollmentAssignments": [{
+                "@odata.type": "#microsoft.graph.complianceManagementPartnerAssignment", "target": target
+            }],
+        })
+    }
+
+    #[test]
+    fn takes_what_the_documents_show() {
+        let target = json!({
+            "@odata.type": "microsoft.graph.configurationManagerCollectionAssignmentTarget", "collectionId": "SMS00001"
+        });
+        let verdict = verdict(&with_target(&target));
+        assert_eq!(verdict.violations, []);
+        let stored = json!([{ "target": {
+            "@odata.type": "#microsoft.graph.configurationManagerCollectionAssignmentTarget", "collectionId": "SMS00001"
+        } }]);
+        assert_eq!(verdict.changes.unwrap().get("iosEnrollmentAssignments"), Some(&stored));
+    }
+
+    #[test]
+    fn refuses_wrong_targets_with_the_observed_sentences() {
+        let cases = [
+            (json!({}), "Cannot create an abstract class."),
+            (json!({ "groupId": "x" }), "Cannot create an abstract class."),
+            (
+                json!({ "@odata.type": "#microsoft.graph.deviceAndAppManagementAssignmentTarget" }),
+                "Cannot create an abstract class.",
+            ),
+            (
+                json!({ "@odata.type": "microsoft.graph.#microsoft.graph.groupAssignmentTarget" }),
+                "Invalid OData type specified: \"microsoft.graph.#microsoft.graph.groupAssignmentTarget\"",
+            ),
+            (
+                json!({ "@odata.type": "##microsoft.graph.groupAssignmentTarget" }),
+                "Invalid OData type specified: \"##microsoft.graph.groupAssignmentTarget\"",
+            ),
+            (
+                json!({ "@odata.type": "#microsoft.graph.scopeTagGroupAssignmentTarget" }),
+                "A type named 'microsoft.graph.scopeTagGroupAssignmentTarget' could not be resolved",
+            ),
+            (
+                json!({ "@odata.type": "groupAssignmentTarget" }),
+                "A type named 'groupAssignmentTarget' could not",
+            ),
+            (
+                json!({ "@odata.type": "#microsoft.graph.groupAssignmentTarget", "groupId": "nope" }),
+                "Invalid GroupId : nope provided, a valid AADGroupId is expected.",
+            ),
+            (
+                json!({ "@odata.type": "#microsoft.graph.groupAssignmentTarget" }),
+                "Invalid GroupId :  provided",
+            ),
+            (
+                json!({ "@odata.type": "#microsoft.graph.allDevicesAssignmentTarget", "groupId": "x" }),
+                "The property 'groupId' does not exist on type \
+                 'microsoft.management.services.api.allDevicesAssignmentTarget'",
+            ),
+            (
+                json!({ "@odata.type": "#microsoft.graph.configurationManagerCollectionAssignmentTarget" }),
+                "An unexpected 'PrimitiveValue' node",
+            ),
+            (json!(null), "An unexpected 'PrimitiveValue' node"),
+        ];
+        for (target, expected) in cases {
+            let sentence = sentence(&with_target(&target));
+            assert!(sentence.starts_with(expected), "{target}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn refuses_wrong_properties() {
+        let cases = [
+            (
+                json!({ "MacOsOnboarded": true }),
+                "The property 'MacOsOnboarded' does not exist on type",
+            ),
+            (
+                json!({ "macOSOnboarded": true }),
+                "The property 'macOSOnboarded' does not exist on type",
+            ),
+            (
+                json!({ "linuxOnboarded": true }),
+                "The property 'linuxOnboarded' does not exist on type",
+            ),
+            (json!({ "iosOnboarded": "true" }), "An unexpected 'PrimitiveValue' node"),
+            (
+                json!({ "iosOnboarded": null }),
+                "A null value was found for the property named 'iosOnboarded'",
+            ),
+            (
+                json!({ "iosEnrollmentAssignments": null }),
+                "A null value was found for the property named",
+            ),
+            (
+                json!({ "iosEnrollmentAssignments": {} }),
+                "An unexpected 'StartObject' node",
+            ),
+            (
+                json!({ "iosEnrollmentAssignments": [7] }),
+                "An unexpected 'PrimitiveValue' node",
+            ),
+            (json!({ "displayName": ["x"] }), "An unexpected 'StartArray' node"),
+            (json!({ "id": "x" }), "The property 'id' belongs to the service"),
+            (
+                json!({ "partnerState": "enabled" }),
+                "The property 'partnerState' belongs to the service",
+            ),
+            (
+                json!({ "@odata.type": "#microsoft.graph.deviceManagementPartner" }),
+                "A type named",
+            ),
+        ];
+        for (body, expected) in cases {
+            let sentence = sentence(&body);
+            assert!(sentence.starts_with(expected), "{body}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn types_are_checked_where_the_service_s_own_properties_are_taken() {
+        let take = |body: &Value| {
+            check(
+                body.to_string().as_bytes(),
+                Some("application/json; charset=utf-8"),
+                "x",
+                ServiceOwned::Accept,
+            )
+        };
+        let good = take(&json!({ "@odata.type": ROOT, "partnerState": "rejected",
+            "lastHeartbeatDateTime": "2016-12-31T23:59:37.9174975-08:00" }));
+        assert!(good.changes.is_ok());
+        assert_eq!(good.violations.len(), 2);
+        for bad in [
+            json!({ "partnerState": "Enabled" }),
+            json!({ "partnerState": "active" }),
+            json!({ "partnerState": 2 }),
+            json!({ "lastHeartbeatDateTime": "2016-12-31" }),
+            json!({ "lastHeartbeatDateTime": null }),
+        ] {
+            assert!(take(&bad).changes.is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_null_name_is_allowed_by_the_metadata() {
+        let verdict = verdict(&json!({ "@odata.type": ROOT, "displayName": null }));
+        assert_eq!(verdict.changes.unwrap().get("displayName"), Some(&Value::Null));
+        assert_eq!(verdict.violations, []);
+    }
+
+    #[test]
+    fn an_empty_or_untyped_patch_is_a_violation() {
+        let verdict = verdict(&json!({}));
+        assert!(verdict.changes.is_ok());
+        let kinds: Vec<_> = verdict.violations.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(kinds, [ViolationKind::MissingODataType, ViolationKind::EmptyPatch]);
+    }
+}

@@ -1,0 +1,155 @@
+//! Starting and stopping.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+
+use crate::control::Control;
+use crate::options::Options;
+use crate::script::Server;
+use crate::server::Service;
+use crate::tls::Identity;
+use crate::world::{Endpoints, Shared};
+use crate::{control_http, server};
+
+/// A running simulator. It has a thread and a runtime of its own, so it outlives the runtime that started it and its
+/// clock is never paused. It stops when it is dropped.
+pub struct Simulator {
+    shared: Arc<Shared>,
+    control_address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    stopped: Option<oneshot::Receiver<()>>,
+}
+
+struct Started {
+    shared: Arc<Shared>,
+    control_address: SocketAddr,
+}
+
+impl Simulator {
+    /// Starts Graph, Entra and the control interface on 127.0.0.1. May be called from anywhere.
+    pub fn start(options: Options) -> anyhow::Result<Self> {
+        let (report, started) = std::sync::mpsc::channel();
+        let (stop, stopping) = oneshot::channel();
+        let (stopped_tx, stopped) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("graph-simulator".to_owned())
+            .spawn(move || {
+                match set_up(&options) {
+                    Ok((runtime, started)) => {
+                        drop(report.send(Ok(started)));
+                        drop(runtime.block_on(stopping));
+                        runtime.shutdown_timeout(Duration::from_secs(2));
+                    }
+                    Err(error) => drop(report.send(Err(error))),
+                }
+                drop(stopped_tx);
+            })?;
+        let Started {
+            shared,
+            control_address,
+        } = started.recv().context("the simulator's thread ended")??;
+        Ok(Self {
+            shared,
+            control_address,
+            stop: Some(stop),
+            stopped: Some(stopped),
+        })
+    }
+
+    /// Root of Graph, `https://127.0.0.1:PORT`, without `/v1.0`.
+    #[must_use]
+    pub fn graph_endpoint(&self) -> &str {
+        &self.shared.endpoints.graph
+    }
+
+    /// The authority host, `https://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn authority_host(&self) -> &str {
+        &self.shared.endpoints.authority
+    }
+
+    /// Where the control interface listens, plain HTTP.
+    #[must_use]
+    pub fn control_address(&self) -> SocketAddr {
+        self.control_address
+    }
+
+    /// The certificate to trust, PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        &self.shared.ca_pem
+    }
+
+    /// The control interface, in process.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control::new(Arc::clone(&self.shared))
+    }
+
+    /// Stops and waits until every connection is closed.
+    pub async fn shutdown(mut self) {
+        drop(self.stop.take());
+        if let Some(stopped) = self.stopped.take() {
+            // The sender is dropped as the thread ends.
+            drop(stopped.await);
+        }
+    }
+}
+
+fn set_up(options: &Options) -> anyhow::Result<(tokio::runtime::Runtime, Started)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("graph-simulator")
+        .enable_all()
+        .build()?;
+    let identity = Identity::generate(options.http2)?;
+    let entered = runtime.enter();
+    let (graph, graph_address) = bind(options.graph_port)?;
+    let (entra, entra_address) = bind(options.entra_port)?;
+    let (control, control_address) = bind(options.control_port)?;
+    let endpoints = Endpoints {
+        graph: format!("https://{graph_address}"),
+        authority: format!("https://{entra_address}"),
+        control: format!("http://{control_address}"),
+    };
+    let shared = Arc::new(Shared::new(
+        options,
+        endpoints,
+        identity.ca_pem,
+        runtime.handle().clone(),
+    ));
+    let connections = Arc::new(AtomicU64::new(0));
+    for (listener, which) in [(graph, Server::Graph), (entra, Server::Entra)] {
+        let service = Service {
+            shared: Arc::clone(&shared),
+            server: which,
+            acceptor: TlsAcceptor::from(Arc::clone(&identity.config)),
+            connections: Arc::clone(&connections),
+        };
+        runtime.spawn(server::serve(listener, Arc::new(service)));
+    }
+    runtime.spawn(control_http::serve(control, Control::new(Arc::clone(&shared))));
+    drop(entered);
+    Ok((
+        runtime,
+        Started {
+            shared,
+            control_address,
+        },
+    ))
+}
+
+fn bind(port: u16) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .with_context(|| format!("cannot listen on 127.0.0.1:{port}"))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    Ok((TcpListener::from_std(listener)?, address))
+}

@@ -13,6 +13,11 @@ use crate::world::{Endpoints, World};
 /// Form fields that never enter the log as they are.
 const SECRET_FIELDS: [&str; 3] = ["client_secret", "client_assertion", "password"];
 
+/// Whether a field of this name holds a secret.
+pub(crate) fn is_secret(name: &str) -> bool {
+    SECRET_FIELDS.contains(&name)
+}
+
 /// The tenant in `/{tenant}/oauth2/v2.0/token`.
 pub(crate) fn tenant_of(path: &str) -> Option<&str> {
     let tenant = path.strip_prefix('/')?.strip_suffix("/oauth2/v2.0/token")?;
@@ -23,7 +28,7 @@ pub(crate) fn tenant_of(path: &str) -> Option<&str> {
 pub(crate) fn logged_form(body: &[u8], digests: &Digests) -> Value {
     let mut form = Map::new();
     for (name, value) in form_pairs(body) {
-        let value = if SECRET_FIELDS.contains(&name.as_str()) {
+        let value = if is_secret(&name) {
             digests.of(value.as_bytes())
         } else {
             value
@@ -54,11 +59,7 @@ pub(crate) fn inspect(world: &mut World, seq: u64, request: &Incoming) {
             "a token request with an Authorization header",
         );
     }
-    if request
-        .query_pairs()
-        .iter()
-        .any(|(name, _)| SECRET_FIELDS.contains(&name.as_str()))
-    {
+    if request.query_pairs().iter().any(|(name, _)| is_secret(name)) {
         world.violation(seq, ViolationKind::MisplacedCredential, "a secret in the address");
     }
 }

@@ -122,7 +122,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Reads standard input to its end on a thread of its own, which ends with the process.
 async fn stdin_closed() {
-    let (closed_tx, closed) = tokio::sync::oneshot::channel();
+    let (closed_tx, closed) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
         // However it ends, there is nothing more to read.
         drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));

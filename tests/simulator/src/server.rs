@@ -291,7 +291,7 @@ fn entry(shared: &Shared, incoming: &Incoming, connection: u64, version: Version
         server: incoming.server,
         method: incoming.method.clone(),
         path: incoming.path.clone(),
-        query: incoming.query.clone(),
+        query: logged_query(shared, incoming),
         headers,
         authorization,
         token: None,
@@ -308,6 +308,17 @@ fn entry(shared: &Shared, incoming: &Incoming, connection: u64, version: Version
         request_id: incoming.request_id.clone(),
         duration_millis: None,
     }
+}
+
+/// The query, or its digest where somebody put a secret into it.
+fn logged_query(shared: &Shared, incoming: &Incoming) -> Option<String> {
+    let query = incoming.query.as_ref()?;
+    let secret = incoming.query_pairs().iter().any(|(name, _)| entra::is_secret(name));
+    Some(if secret {
+        shared.digests.of(query.as_bytes())
+    } else {
+        query.clone()
+    })
 }
 
 fn process(shared: &Shared, seq: u64, incoming: &Incoming, throttled: Option<u64>) -> Reply {

@@ -1,5 +1,7 @@
 //! The token endpoint, over real TLS.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
 mod common;
 
 use base64::Engine as _;

@@ -1,5 +1,6 @@
 //! A simulator with one tenant, one app and one row, and clients for it.
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use graph_simulator::{App, Control, Options, Request, Simulator};
 use reqwest::{Client, Method, RequestBuilder, Response};

@@ -141,8 +141,11 @@ pub fn is_guid(text: &str) -> bool {
         })
 }
 
-/// Whether the text fits the pattern that Microsoft's `OpenAPI` gives for `lastHeartbeatDateTime`:
-/// `^[0-9]{4,}-(0[1-9]|1[012])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,12})?(Z|[+-][0-9][0-9]:[0-9][0-9])$`
+/// The pattern that Microsoft's `OpenAPI` gives for `lastHeartbeatDateTime`.
+pub const DATE_TIME_OFFSET_PATTERN: &str = "^[0-9]{4,}-(0[1-9]|1[012])-(0[1-9]|[12][0-9]|3[01])\
+T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,12})?(Z|[+-][0-9][0-9]:[0-9][0-9])$";
+
+/// Whether the text fits [`DATE_TIME_OFFSET_PATTERN`].
 #[must_use]
 pub fn is_date_time_offset(text: &str) -> bool {
     parse_date_time_offset(text).is_some()

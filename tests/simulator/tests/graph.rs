@@ -408,7 +408,7 @@ async fn what_a_wrong_client_sends_is_refused_and_noted() {
         .request(Method::PATCH, &format!("/{P1}"), &token)
         .body("{}")
         .header("content-type", "text/plain");
-    assert_eq!(text.send().await.unwrap().status(), 415);
+    assert_eq!(text.send().await.unwrap().status(), 400);
 }
 
 #[tokio::test]

@@ -53,19 +53,11 @@ impl Check<'_> {
         let media_type = content_type.and_then(|value| value.split(';').next()).map(str::trim);
         if !media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json")) {
             self.violation(ViolationKind::UnexpectedBody, "Content-Type is not application/json");
-            return Err(Failure::plain(
-                415,
-                "UnsupportedMediaType",
-                "Content-Type must be application/json.",
-            ));
+            return Err(unreadable());
         }
         let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(body) else {
             self.violation(ViolationKind::UnexpectedBody, "the body is no JSON object");
-            return Err(Failure::plain(
-                400,
-                "BadRequest",
-                "Unable to read JSON request payload.",
-            ));
+            return Err(unreadable());
         };
         self.root_type(&object)?;
         let mut changes = Map::new();
@@ -124,8 +116,11 @@ impl Check<'_> {
         }
         if value.is_null() && !property.nullable {
             self.violation(ViolationKind::NullValue, format!("{name} is null"));
-            let sentence =
-                format!("A null value was found for the property named '{name}', which does not allow null values.");
+            let expected = format!("{}[Nullable=False]", expected_type(property.kind));
+            let sentence = format!(
+                "A null value was found for the property named '{name}', which has the expected type '{expected}'. The \
+                 expected type '{expected}' does not allow null values."
+            );
             return Err(Failure::model(sentence));
         }
         let value = self.value(property, value)?;
@@ -149,13 +144,13 @@ impl Check<'_> {
                 }
                 Ok(Value::Array(assignments))
             }
-            (_, value) => Err(unexpected(name, &value)),
+            (kind, value) => Err(unexpected(&value, &expected_type(kind))),
         }
     }
 
     fn assignment(&mut self, list: &str, element: Value) -> Result<Value, Failure> {
         let Value::Object(mut object) = element else {
-            return Err(unexpected(list, &element));
+            return Err(unexpected(&element, ASSIGNMENT));
         };
         match object.remove("@odata.type") {
             None => {
@@ -182,7 +177,7 @@ impl Check<'_> {
                     format!("an assignment of {list} has no target"),
                 );
             }
-            return Err(unexpected("target", &target));
+            return Err(unexpected(&target, ABSTRACT_TARGET));
         };
         let target = self.target(list, target)?;
         Ok(serde_json::json!({ "target": target }))
@@ -233,10 +228,10 @@ impl Check<'_> {
                 if property == "groupId" {
                     Err(self.invalid_group(""))
                 } else {
-                    Err(unexpected(property, &value))
+                    Err(unexpected(&value, "Edm.String"))
                 }
             }
-            other => Err(unexpected(property, &other)),
+            other => Err(unexpected(&other, "Edm.String")),
         }
     }
 
@@ -249,7 +244,7 @@ impl Check<'_> {
 /// The name in `#microsoft.graph.name` or `microsoft.graph.name`.
 fn type_name(value: &Value) -> Result<&str, Failure> {
     let Some(text) = value.as_str() else {
-        return Err(unexpected("@odata.type", value));
+        return Err(unexpected(value, "Edm.String"));
     };
     let full = text.strip_prefix('#').unwrap_or(text);
     if full.is_empty() || full.contains('#') {
@@ -280,15 +275,43 @@ fn unknown_property(name: &str, type_name: &str) -> Failure {
     ))
 }
 
-fn unexpected(property: &str, value: &Value) -> Failure {
-    let node = match value {
+fn unreadable() -> Failure {
+    let sentence = "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of \
+                    valid JSON format.";
+    Failure::plain(400, "BadRequest", sentence)
+}
+
+/// The type of a property as `OData`'s own sentences name it.
+fn expected_type(kind: Kind) -> String {
+    match kind {
+        Kind::String => "Edm.String".to_owned(),
+        Kind::Boolean => "Edm.Boolean".to_owned(),
+        Kind::DateTimeOffset => "Edm.DateTimeOffset".to_owned(),
+        Kind::PartnerState => format!("{INTUNE}deviceManagementPartnerTenantState"),
+        Kind::Assignments => format!("Collection({INTUNE}{ASSIGNMENT})"),
+    }
+}
+
+/// Another kind of JSON than the type calls for, or the right kind with a wrong value.
+fn unexpected(value: &Value, expected: &str) -> Failure {
+    let found = match value {
         Value::Array(_) => "StartArray",
         Value::Object(_) => "StartObject",
         _ => "PrimitiveValue",
     };
+    let wanted = match expected {
+        list if list.starts_with("Collection(") => "StartArray",
+        ASSIGNMENT | ABSTRACT_TARGET => "StartObject",
+        _ => "PrimitiveValue",
+    };
+    if found != wanted {
+        return Failure::model(format!(
+            "An unexpected '{found}' node was found when reading from the JSON reader. A '{wanted}' node was expected."
+        ));
+    }
+    let literal = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     Failure::model(format!(
-        "An unexpected '{node}' node was found when reading from the JSON reader for the property '{property}': its \
-         value is not of the property's type."
+        "Cannot convert the literal '{literal}' to the expected type '{expected}'."
     ))
 }
 
@@ -382,7 +405,7 @@ mod tests {
             ),
             (
                 json!({ "@odata.type": "#microsoft.graph.configurationManagerCollectionAssignmentTarget" }),
-                "An unexpected 'PrimitiveValue' node",
+                "Cannot convert the literal 'null' to the expected type 'Edm.String'.",
             ),
             (json!(null), "An unexpected 'PrimitiveValue' node"),
         ];
@@ -407,7 +430,10 @@ mod tests {
                 json!({ "linuxOnboarded": true }),
                 "The property 'linuxOnboarded' does not exist on type",
             ),
-            (json!({ "iosOnboarded": "true" }), "An unexpected 'PrimitiveValue' node"),
+            (
+                json!({ "iosOnboarded": "true" }),
+                "Cannot convert the literal 'true' to the expected type 'Edm.Boolean'.",
+            ),
             (
                 json!({ "iosOnboarded": null }),
                 "A null value was found for the property named 'iosOnboarded'",

@@ -117,7 +117,7 @@ impl ControlPlane {
         Ok(this)
     }
 
-    /// Where the API server listens: `https://127.0.0.1:PORT`. It is also the issuer of its ServiceAccount tokens.
+    /// Where the API server listens: `https://127.0.0.1:PORT`. The issuer of its ServiceAccount tokens is this and a slash.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.setup.url
@@ -279,6 +279,7 @@ impl ControlPlane {
 
 impl Setup {
     fn new(options: Options, binaries: PathBuf) -> Result<Self> {
+        let authority = Authority::new()?;
         let port = free_port()?;
         let this = Self {
             options,
@@ -287,9 +288,8 @@ impl Setup {
             port,
             url: format!("https://127.0.0.1:{port}"),
             etcd_url: format!("http://127.0.0.1:{}", free_port()?),
-            ca_pem: String::new(),
+            ca_pem: authority.pem(),
         };
-        let authority = Authority::new()?;
         let server = authority.server()?;
         let admin = authority.client("admin", "system:masters")?;
         let accounts = certificates::key()?;
@@ -300,10 +300,6 @@ impl Setup {
             "omitStages": ["RequestReceived"],
             "rules": [{ "level": "Metadata" }],
         });
-        let this = Self {
-            ca_pem: authority.pem(),
-            ..this
-        };
         for (name, content) in [
             ("ca.pem", &this.ca_pem),
             ("server.pem", &server.certificate),

@@ -1,1 +1,283 @@
-//! .
+//! One request to Graph at a time: addresses, headers, bounded bodies, paging. Decides nothing.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use jiff::Timestamp;
+use reqwest::{Method, StatusCode, Url, header};
+
+use super::error::{Failure, classify};
+use super::model::{Page, Partner, Patch, Undecodable, decode_entity, decode_page};
+use super::token::Token;
+use crate::runtime::metrics::Metrics;
+
+/// The most that is read of an answer of Graph: 8 MiB.
+pub const LARGEST_BODY: usize = 8 * 1024 * 1024;
+
+/// The most pages of a list that are followed.
+pub const MOST_PAGES: usize = 100;
+
+const COLLECTION: [&str; 3] = ["v1.0", "deviceManagement", "complianceManagementPartners"];
+
+/// One row of a listing.
+pub type Row = Result<Partner, Undecodable>;
+
+/// Why an HTTP client could not be made at start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make an HTTPS client: {0}. Install the system's CA certificates, or name a file of them in SSL_CERT_FILE")]
+pub struct NoClient(String);
+
+/// The HTTPS client for Graph and Entra: it follows no redirect, honours `HTTPS_PROXY` and `NO_PROXY`, and trusts the
+/// system's CA certificates, those of `SSL_CERT_FILE`, and `extra_roots` (PEM).
+///
+/// # Errors
+/// Where there is no CA certificate to trust, or one cannot be read.
+pub fn http_client(extra_roots: Option<&str>) -> Result<reqwest::Client, NoClient> {
+    let broken = |error: &dyn std::fmt::Display| NoClient(error.to_string());
+    let mut roots = Vec::new();
+    for certificate in system_roots() {
+        roots.push(reqwest::Certificate::from_der(&certificate).map_err(|error| broken(&error))?);
+    }
+    if let Some(pem) = extra_roots {
+        roots.extend(reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(|error| broken(&error))?);
+    }
+    if roots.is_empty() {
+        return Err(NoClient("no CA certificate was found on this system".to_owned()));
+    }
+    reqwest::Client::builder()
+        .tls_certs_only(roots)
+        .https_only(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(10))
+        .pool_idle_timeout(Duration::from_secs(90))
+        .user_agent(concat!("compliance-partner-operator/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| broken(&error))
+}
+
+/// The system's certificates and those of `SSL_CERT_FILE`. The library that finds them takes the variable's file
+/// *instead of* the system's; a private CA is wanted beside them.
+fn system_roots() -> BTreeSet<Vec<u8>> {
+    const BUNDLES: [&str; 4] = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    ];
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "a CA certificate of this system cannot be read");
+    }
+    let bundle = BUNDLES.iter().map(std::path::Path::new).find(|bundle| bundle.exists());
+    let system = bundle.map(|bundle| rustls_native_certs::load_certs_from_paths(Some(bundle), None));
+    let system = system.map(|system| system.certs).unwrap_or_default();
+    found.certs.into_iter().chain(system).map(|certificate| certificate.to_vec()).collect()
+}
+
+/// Graph of one cloud, or of a test's endpoint.
+#[derive(Clone, Debug)]
+pub struct GraphClient {
+    http: reqwest::Client,
+    root: Url,
+    timeout: Duration,
+    metrics: Metrics,
+}
+
+/// What Graph said to a change that it took.
+#[derive(Debug)]
+pub struct Taken {
+    /// Graph's id of the request, for the audit line.
+    pub request_id: Option<String>,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: header::HeaderMap,
+    body: bytes::Bytes,
+}
+
+impl GraphClient {
+    /// A client for the Graph at `root`, which has no `/v1.0`. `timeout` bounds one request.
+    #[must_use]
+    pub fn new(http: reqwest::Client, root: Url, timeout: Duration, metrics: Metrics) -> Self {
+        Self { http, root, timeout, metrics }
+    }
+
+    /// Reads one page of the tenant's partners: the first one, or the one that a `@odata.nextLink` names.
+    pub async fn page(&self, token: &Token, next_link: Option<&str>) -> Result<Page, Failure> {
+        let url = match next_link {
+            None => self.address(None)?,
+            Some(link) => self.same_origin(link)?,
+        };
+        let answer = self.send(Method::GET, url, token, None).await?;
+        decode_page(&answer.body).map_err(Failure::unavailable)
+    }
+
+    /// Reads one partner.
+    pub async fn get(&self, token: &Token, id: &str) -> Result<Partner, Failure> {
+        let answer = self.send(Method::GET, self.address(Some(id))?, token, None).await?;
+        let partner = decode_entity(&answer.body).map_err(|row| Failure::unavailable(undecodable(&row)))?;
+        if partner.id.eq_ignore_ascii_case(id) {
+            Ok(partner)
+        } else {
+            Err(Failure::unavailable("Graph answered with another object than the one that was asked for"))
+        }
+    }
+
+    /// Changes one partner. Any 2xx counts as taken, whatever its body; a body that is an error does not.
+    pub async fn patch(&self, token: &Token, id: &str, patch: &Patch) -> Result<Taken, Failure> {
+        let answer = self.send(Method::PATCH, self.address(Some(id))?, token, Some(patch)).await?;
+        let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
+        if body.as_ref().is_some_and(|body| body.get("error").is_some()) {
+            return Err(Failure::unavailable("Graph answered a change with success and an error in one"));
+        }
+        let request_id = answer.headers.get("request-id").and_then(|id| id.to_str().ok());
+        Ok(Taken { request_id: request_id.map(|id| crate::runtime::text::clean(id, 64)) })
+    }
+
+    fn address(&self, id: Option<&str>) -> Result<Url, Failure> {
+        let mut url = self.root.clone();
+        {
+            let mut path = url
+                .path_segments_mut()
+                .map_err(|()| Failure::unavailable("the Graph endpoint is no address that paths can be added to"))?;
+            path.pop_if_empty().extend(COLLECTION).extend(id);
+        }
+        // A segment of dots would be resolved away, and the request would go to the collection.
+        let segments = url.path_segments().map_or(0, Iterator::count);
+        let expected = self.root.path_segments().map_or(0, |path| path.filter(|part| !part.is_empty()).count());
+        if segments == expected + COLLECTION.len() + usize::from(id.is_some()) {
+            Ok(url)
+        } else {
+            Err(Failure::unavailable("the id of the object cannot stand in an address"))
+        }
+    }
+
+    /// A link to the next page carries the token to wherever it points: only to where the token is for.
+    fn same_origin(&self, link: &str) -> Result<Url, Failure> {
+        match Url::parse(link) {
+            Ok(url) if url.origin() == self.root.origin() => Ok(url),
+            _ => Err(Failure::unavailable("Graph's link to the next page leads to another host, and was not followed")),
+        }
+    }
+
+    async fn send(&self, method: Method, url: Url, token: &Token, patch: Option<&Patch>) -> Result<Answer, Failure> {
+        let result = self.attempt(&method, &url, token, patch).await;
+        // A pooled connection that the server has closed meanwhile is no trouble of Graph's. Reads are repeated once; a
+        // change may have been taken, and the next pass reads before it sends anything.
+        let result = match result {
+            Err(Attempt::Broken(_)) if method == Method::GET => self.attempt(&method, &url, token, patch).await,
+            result => result,
+        };
+        let answer = match result {
+            Ok(answer) => answer,
+            Err(Attempt::Broken(failure) | Attempt::Failed(failure)) => return Err(failure),
+        };
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        Err(classify(answer.status.as_u16(), &answer.headers, &answer.body, Timestamp::now()))
+    }
+
+    async fn attempt(
+        &self,
+        method: &Method,
+        url: &Url,
+        token: &Token,
+        patch: Option<&Patch>,
+    ) -> Result<Answer, Attempt> {
+        let client_request_id = uuid::Uuid::new_v4().to_string();
+        let mut authorization = header::HeaderValue::from_str(&format!("Bearer {}", token.secret()))
+            .map_err(|_| Attempt::Failed(Failure::unavailable("Entra's token has characters that no header may hold")))?;
+        authorization.set_sensitive(true);
+        let mut request = self
+            .http
+            .request(method.clone(), url.clone())
+            .timeout(self.timeout)
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::ACCEPT, "application/json")
+            .header("client-request-id", &client_request_id);
+        if let Some(patch) = patch {
+            request = request.json(&patch.to_json());
+        }
+        let began = Instant::now();
+        let answer = read(request).await;
+        let status = answer.as_ref().map(|answer| answer.status.as_u16()).ok();
+        self.metrics.graph_request(method.as_str(), status, began.elapsed());
+        let request_id = answer.as_ref().ok().and_then(|answer| answer.headers.get("request-id")?.to_str().ok());
+        tracing::debug!(
+            %method,
+            path = url.path(),
+            status,
+            client_request_id,
+            request_id = request_id.map(|id| crate::runtime::text::clean(id, 64)),
+            elapsed_ms = began.elapsed().as_millis(),
+            "graph request"
+        );
+        answer
+    }
+}
+
+enum Attempt {
+    /// The connection broke before there was an answer.
+    Broken(Failure),
+    /// Anything else.
+    Failed(Failure),
+}
+
+async fn read(request: reqwest::RequestBuilder) -> Result<Answer, Attempt> {
+    let mut response = request.send().await.map_err(|error| transport(&error))?;
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
+        if body.len() + chunk.len() > LARGEST_BODY {
+            return Err(Attempt::Failed(Failure::unavailable("Graph's answer is larger than 8 MiB")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status: response.status(), headers: response.headers().clone(), body: body.freeze() })
+}
+
+/// A stable sentence for trouble on the way. The library's own text names addresses and system errors.
+fn transport(error: &reqwest::Error) -> Attempt {
+    let text = crate::runtime::text::clean(&without_url(error), 256);
+    tracing::debug!(error = text, "no answer of Graph");
+    if error.is_timeout() {
+        Attempt::Failed(Failure::unavailable("Graph did not answer in time"))
+    } else if error.is_connect() {
+        Attempt::Failed(Failure::unavailable(
+            "Graph cannot be reached: check the network, the proxy and the CA certificates of the operator",
+        ))
+    } else {
+        Attempt::Broken(Failure::unavailable("the connection to Graph broke before the answer was whole"))
+    }
+}
+
+/// An error with its causes, less the address of the request: a query or a proxy's address may hold a secret.
+pub(super) fn without_url(error: &reqwest::Error) -> String {
+    let mut text = String::from(if error.is_timeout() {
+        "time-out"
+    } else if error.is_connect() {
+        "no connection"
+    } else {
+        "broken exchange"
+    });
+    let mut cause = std::error::Error::source(error);
+    let mut depth = 0;
+    while let Some(inner) = cause {
+        depth += 1;
+        // The inner causes are of the TLS and socket layers, which know no address but the peer's.
+        if depth > 1 {
+            text.push_str(": ");
+            text.push_str(&inner.to_string());
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// What is said of a row that cannot be read.
+#[must_use]
+pub fn undecodable(row: &Undecodable) -> String {
+    format!("Graph's answer for this object cannot be read: {}", row.why)
+}

@@ -1,6 +1,9 @@
 //! Microsoft's side: what Graph and Entra say, and how they are asked. Knows no Kubernetes.
 
+pub mod client;
 pub mod cloud;
 pub mod error;
 pub mod model;
+pub mod session;
 pub mod throttle;
+pub mod token;

@@ -1,1 +1,349 @@
-//! .
+//! The session of one connection: it owns the token and the last listing. Neither is ever served to a connection that
+//! has not got a token with its own credential.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex as Lock, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use super::client::{GraphClient, MOST_PAGES, Row, Taken};
+use super::error::{Failure, FailureKind, TokenFailure, TokenFailureKind};
+use super::model::{Partner, Patch};
+use super::throttle::{Budget, Kind, Priority};
+use super::token::{Credential, Token, TokenClient, TokenRequest};
+use crate::runtime::backoff::Backoff;
+
+/// Where a session's credential comes from. Read at each exchange: what it returns is never kept.
+#[async_trait]
+pub trait CredentialSource: Send + Sync {
+    /// The credential as it is now.
+    async fn read(&self) -> Result<Versioned, CredentialFailure>;
+}
+
+/// A credential with what tells it from an earlier one.
+pub struct Versioned {
+    /// The credential.
+    pub credential: Credential,
+    /// Changes with the credential, such as a Secret's uid and resourceVersion. Not secret.
+    pub version: String,
+}
+
+/// Why there is no credential to exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialFailure {
+    /// The Secret or the key in it is not there.
+    NotFound(String),
+    /// What is in it cannot be used.
+    Invalid(String),
+    /// The operator may not read it.
+    NotGranted(String),
+    /// It could not be read just now.
+    Unavailable(String),
+}
+
+/// Why a session could not do what was asked.
+#[derive(Clone, Debug)]
+pub enum Trouble {
+    /// There is no credential.
+    Credential(CredentialFailure),
+    /// Entra gave no token.
+    Token(TokenFailure),
+    /// The token is for another tenant.
+    TenantMismatch,
+    /// Graph did not do it.
+    Graph(Failure),
+}
+
+/// The waits of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    /// The first and last step of the backoff for a refused credential.
+    pub refused: (Duration, Duration),
+    /// The first and last step of the backoff for an Entra that does not answer.
+    pub unavailable: (Duration, Duration),
+    /// After a 403, a token older than this is replaced: a role may have been granted since.
+    pub forbidden: Duration,
+}
+
+/// All rows of a tenant, as last listed.
+#[derive(Debug)]
+pub struct Listing {
+    /// When the listing began: whatever happened before is in it.
+    pub began: Instant,
+    /// The rows by id in lower case, in an order that does not depend on Graph's.
+    pub rows: std::collections::BTreeMap<String, Row>,
+}
+
+impl Listing {
+    /// The row with this id, in any case.
+    #[must_use]
+    pub fn row(&self, id: &str) -> Option<&Row> {
+        self.rows.get(&id.to_ascii_lowercase())
+    }
+
+    /// The ids, as Graph spells them, of all rows with exactly this display name; of rows that cannot be read, too.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Vec<String> {
+        self.rows
+            .values()
+            .filter_map(|row| match row {
+                Ok(partner) => (partner.display_name.as_deref() == Some(name)).then(|| partner.id.clone()),
+                Err(row) => row.id.clone().filter(|_| row.display_name.as_deref() == Some(name)),
+            })
+            .collect()
+    }
+}
+
+/// One connection's way to Graph.
+pub struct Session {
+    tenant: String,
+    request: TokenRequest,
+    source: Box<dyn CredentialSource>,
+    tokens: TokenClient,
+    graph: GraphClient,
+    budget: Arc<Budget>,
+    waits: Waits,
+    /// Held through an exchange: one token request at a time.
+    state: Mutex<TokenState>,
+    listing: Lock<Option<Arc<Listing>>>,
+    /// Held through a listing: one at a time, and whoever waited is answered from it.
+    flight: Mutex<()>,
+}
+
+#[derive(Default)]
+struct TokenState {
+    held: Option<Held>,
+    refused: Option<Refused>,
+    backoff: Backoff,
+    forbidden: Option<Instant>,
+}
+
+struct Held {
+    token: Arc<Token>,
+    version: String,
+}
+
+struct Refused {
+    version: String,
+    until: Instant,
+    failure: TokenFailure,
+}
+
+impl Session {
+    /// A session for one connection. Nothing is asked of anybody yet.
+    #[must_use]
+    pub fn new(
+        request: TokenRequest,
+        source: Box<dyn CredentialSource>,
+        tokens: TokenClient,
+        graph: GraphClient,
+        budget: Arc<Budget>,
+        waits: Waits,
+    ) -> Self {
+        Self {
+            tenant: request.tenant.clone(),
+            request,
+            source,
+            tokens,
+            graph,
+            budget,
+            waits,
+            state: Mutex::default(),
+            listing: Lock::default(),
+            flight: Mutex::default(),
+        }
+    }
+
+    /// Looks at the credential anew. If it has changed, the token and the listing that came by the old one are dropped.
+    pub async fn recheck_credential(&self) -> Result<(), Trouble> {
+        let read = self.source.read().await;
+        let mut state = self.state.lock().await;
+        let same = match (&read, &state.held) {
+            (Ok(now), Some(held)) => now.version == held.version,
+            (Ok(_), None) => true,
+            (Err(CredentialFailure::Unavailable(_)), _) => true,
+            (Err(_), _) => false,
+        };
+        if !same {
+            state.held = None;
+            *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        drop(state);
+        read.map(|_| ()).map_err(Trouble::Credential)
+    }
+
+    /// Forgets a remembered refusal: somebody asked for an attempt now.
+    pub async fn forget_refusal(&self) {
+        let mut state = self.state.lock().await;
+        state.refused = None;
+        state.backoff.reset();
+    }
+
+    /// The roles of the token in use; `None` where there is none, or it does not tell.
+    pub async fn roles(&self) -> Option<Vec<String>> {
+        self.state.lock().await.held.as_ref()?.token.roles.clone()
+    }
+
+    /// The last listing.
+    #[must_use]
+    pub fn listing(&self) -> Option<Arc<Listing>> {
+        self.listing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A listing that began at `not_before` or later. All that ask at once share one.
+    pub async fn list(&self, not_before: Instant, priority: Priority) -> Result<Arc<Listing>, Trouble> {
+        let _flight = self.flight.lock().await;
+        if let Some(listing) = self.listing().filter(|listing| listing.began >= not_before) {
+            return Ok(listing);
+        }
+        let began = Instant::now();
+        let listing = Arc::new(Listing { began, rows: self.rows(priority).await? });
+        *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listing));
+        Ok(listing)
+    }
+
+    async fn rows(&self, priority: Priority) -> Result<std::collections::BTreeMap<String, Row>, Trouble> {
+        let mut rows = HashMap::new();
+        let mut links = BTreeSet::new();
+        let mut next: Option<String> = None;
+        for _ in 0..MOST_PAGES {
+            let link = next.take();
+            let page = self
+                .authorized(Kind::Read, priority, async |token| self.graph.page(token, link.as_deref()).await)
+                .await?;
+            for row in page.rows {
+                // A row without an id can be nobody's: it costs nobody but itself.
+                let id = match &row {
+                    Ok(partner) => Some(partner.id.as_str()),
+                    Err(row) => row.id.as_deref(),
+                };
+                if let Some(id) = id {
+                    rows.insert(id.to_ascii_lowercase(), row);
+                }
+            }
+            match page.next_link {
+                None => return Ok(rows.into_iter().collect()),
+                Some(link) if links.insert(link.clone()) => next = Some(link),
+                Some(_) => {
+                    let failure = Failure::unavailable("Graph's pages lead in a circle");
+                    return Err(Trouble::Graph(failure));
+                }
+            }
+        }
+        Err(Trouble::Graph(Failure::unavailable("Graph's list has more than 100 pages")))
+    }
+
+    /// Reads one object anew.
+    pub async fn get(&self, id: &str, priority: Priority) -> Result<Partner, Trouble> {
+        self.authorized(Kind::Read, priority, async |token| self.graph.get(token, id).await).await
+    }
+
+    /// Changes one object.
+    pub async fn patch(&self, id: &str, patch: &Patch, priority: Priority) -> Result<Taken, Trouble> {
+        self.authorized(Kind::Write, priority, async |token| self.graph.patch(token, id, patch).await).await
+    }
+
+    /// Makes one call with the token; a 401 gets one fresh token and one more try.
+    async fn authorized<T>(
+        &self,
+        kind: Kind,
+        priority: Priority,
+        call: impl AsyncFn(&Token) -> Result<T, Failure>,
+    ) -> Result<T, Trouble> {
+        let mut refused: Option<Arc<Token>> = None;
+        loop {
+            let token = self.token(refused.as_ref()).await?;
+            let permit = self.budget.acquire(kind, priority).await;
+            permit.map_err(|closed| Trouble::Graph(throttled(closed.0)))?;
+            let failure = match call(&token).await {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            match failure.kind {
+                FailureKind::Unauthorized if refused.is_none() => refused = Some(token),
+                FailureKind::Unauthorized | FailureKind::Forbidden => {
+                    self.state.lock().await.forbidden = Some(Instant::now());
+                    return Err(Trouble::Graph(Failure { kind: FailureKind::Forbidden, ..failure }));
+                }
+                FailureKind::Throttled | FailureKind::Unavailable => {
+                    if let Some(wait) = failure.retry_after {
+                        self.budget.close(wait);
+                    }
+                    return Err(Trouble::Graph(failure));
+                }
+                _ => return Err(Trouble::Graph(failure)),
+            }
+        }
+    }
+
+    /// The token in use, or a new one where there is none, it is old, or Graph has refused it.
+    async fn token(&self, refused: Option<&Arc<Token>>) -> Result<Arc<Token>, Trouble> {
+        let mut state = self.state.lock().await;
+        let now = Instant::now();
+        let roles_may_have_come = state.forbidden.is_some_and(|since| now.duration_since(since) >= self.waits.forbidden);
+        if let Some(held) = &state.held {
+            let bad = refused.is_some_and(|refused| Arc::ptr_eq(refused, &held.token));
+            if !bad && !roles_may_have_come && now < held.token.renew_at {
+                return Ok(Arc::clone(&held.token));
+            }
+        }
+        let Versioned { credential, version } = self.source.read().await.map_err(Trouble::Credential)?;
+        if state.held.as_ref().is_some_and(|held| held.version != version) {
+            *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        if let Some(last) = state.refused.as_ref().filter(|last| last.version == version && now < last.until) {
+            return Err(Trouble::Token(last.failure.clone()));
+        }
+        match self.tokens.exchange(&self.request, &credential).await {
+            Ok(token) => {
+                let other = token.tenant.as_deref().is_some_and(|tenant| tenant != self.tenant);
+                if other {
+                    state.held = None;
+                    return Err(Trouble::TenantMismatch);
+                }
+                let token = Arc::new(token);
+                state.held = Some(Held { token: Arc::clone(&token), version });
+                state.refused = None;
+                state.forbidden = None;
+                state.backoff.reset();
+                Ok(token)
+            }
+            Err(failure) => {
+                let (base, cap) = match failure.kind {
+                    TokenFailureKind::Rejected => self.waits.refused,
+                    TokenFailureKind::Throttled | TokenFailureKind::Unavailable => self.waits.unavailable,
+                };
+                let wait = state.backoff.next(base, cap, failure.retry_after, fastrand::f64());
+                // Renewal begins before the end: while Entra is away, a token that still holds serves on.
+                let good = |held: &&Held| {
+                    let bad = refused.is_some_and(|refused| Arc::ptr_eq(refused, &held.token));
+                    failure.kind != TokenFailureKind::Rejected && !bad && now < held.token.ends_at
+                };
+                if let Some(held) = state.held.as_ref().filter(good) {
+                    return Ok(Arc::clone(&held.token));
+                }
+                state.held = None;
+                state.refused = Some(Refused { version, until: Instant::now() + wait, failure: failure.clone() });
+                Err(Trouble::Token(failure))
+            }
+        }
+    }
+
+    /// When a remembered refusal of Entra ends; `None` where there is none.
+    pub async fn refused_until(&self) -> Option<Instant> {
+        self.state.lock().await.refused.as_ref().map(|refused| refused.until)
+    }
+}
+
+fn throttled(left: Duration) -> Failure {
+    Failure {
+        kind: FailureKind::Throttled,
+        status: None,
+        code: String::new(),
+        message: "Microsoft asked for a pause".to_owned(),
+        request_id: None,
+        retry_after: Some(left),
+    }
+}

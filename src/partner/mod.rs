@@ -1,5 +1,299 @@
-//! The reconcile of a `ComplianceManagementPartner`.
+//! The reconcile of a `ComplianceManagementPartner`, one file a step.
 
+pub mod apply;
 pub mod claim;
+pub mod observe;
 pub mod plan;
+pub mod report;
+pub mod resolve;
 pub mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::api::partner::ComplianceManagementPartnerStatus as Status;
+use crate::api::reason::{Pair, Reason, Retry};
+use crate::api::{ComplianceManagementPartner, condition};
+use crate::connection::sync_interval;
+use crate::graph::model;
+use crate::runtime::controller::{Context, Report};
+use crate::runtime::index::{Key, ObjectKey, Partner, PartnerMemory, Written, connection_of, newer};
+use crate::runtime::queue::Lane;
+use crate::runtime::write;
+use report::Deeds;
+use status::{Binding, Judgement, Seen, Verdict};
+
+/// One pass: the resource as it was when the pass began, and what is remembered of it.
+pub struct Pass {
+    /// The resource.
+    pub object: Arc<Partner>,
+    /// What passes remember; written back at the end.
+    pub memory: PartnerMemory,
+    /// The newest status that is known.
+    pub status: Status,
+    /// When this process first saw the resource.
+    pub seen_at: Instant,
+    /// Whether somebody waits for this pass: spec was edited, or a pass was asked for.
+    pub edit: bool,
+    /// The value of the annotation, where it is a new one.
+    pub request: Option<String>,
+    /// What was done so far.
+    pub deeds: Deeds,
+}
+
+/// What a step has come to, where it ends the pass.
+#[derive(Debug)]
+pub struct Finding {
+    /// Why the resource is as it is.
+    pub reason: Reason,
+    /// What happened and what to do.
+    pub message: String,
+    /// The row, where one was read.
+    pub row: Option<model::Partner>,
+    /// Whether the object is not there, or is another one.
+    pub gone: bool,
+    /// The object that the resource is bound to.
+    pub binding: Option<Binding>,
+    /// The plan, where one was made.
+    pub plan: Option<plan::Plan>,
+    /// Whether a change was sent that took effect.
+    pub updated: bool,
+    /// The pause that was asked for.
+    pub retry_after: Option<Duration>,
+    /// What the connection's pair is.
+    pub connection_pair: Pair,
+}
+
+impl Finding {
+    /// A finding that knows nothing of the object.
+    #[must_use]
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            row: None,
+            gone: false,
+            binding: None,
+            plan: None,
+            updated: false,
+            retry_after: None,
+            connection_pair: Pair::Neither,
+        }
+    }
+
+    /// A finding of an object that is not there, or is another one.
+    #[must_use]
+    pub fn gone(reason: Reason, message: impl Into<String>) -> Self {
+        Self { gone: true, ..Self::new(reason, message) }
+    }
+}
+
+/// One pass of a partner.
+pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
+    let began = Instant::now();
+    let Some(mut pass) = begin(ctx, key) else {
+        return Report::gone(Key::Partner(key.clone()));
+    };
+    let held = pass.memory.hold_until.is_some_and(|until| began < until);
+    if lane == Lane::Bulk && held && !pass.edit {
+        return Report::unchanged(Key::Partner(key.clone()), began);
+    }
+    match run(ctx, &mut pass).await {
+        Some(finding) => finish(ctx, pass, finding, began).await,
+        // The connection has not been looked at yet; its pass queues this one again.
+        None => Report::unchanged(Key::Partner(key.clone()), began),
+    }
+}
+
+/// The steps. Each one either hands on to the next, or ends the pass with a finding.
+async fn run(ctx: &Context, pass: &mut Pass) -> Option<Finding> {
+    let target = match resolve::resolve(ctx, pass) {
+        resolve::Resolved::Go(target) => target,
+        resolve::Resolved::Stop(finding) => return Some(finding),
+        resolve::Resolved::Wait => return None,
+    };
+    let seen = match observe::observe(ctx, pass, &target).await {
+        Ok(seen) => seen,
+        Err(finding) => return Some(finding),
+    };
+    let bound = claim::ObjectId::new(&seen.binding.cloud, &seen.binding.tenant, &seen.binding.id);
+    let triggers = ctx.index.lock().bind(&pass.object.key, &pass.object.uid, bound.clone());
+    ctx.queue.push_all(&ctx.index, &triggers);
+    Some(apply::apply(ctx, pass, &target, seen, &bound).await)
+}
+
+/// Takes what is known of the resource out of the index (pure).
+fn begin(ctx: &Context, key: &ObjectKey) -> Option<Pass> {
+    let index = ctx.index.lock();
+    let entry = index.partner(key)?;
+    let object = Arc::clone(&entry.object);
+    // A resource without our finalizer that is being deleted asks for nothing any more.
+    if object.deleting {
+        return None;
+    }
+    let mut memory = entry.memory.clone();
+    let status = memory.written.as_ref().map_or_else(|| object.status.clone(), |written| written.status.clone());
+    let request = object.request.clone().filter(|request| Some(request) != status.last_handled_reconcile_at.as_ref());
+    let new_generation = status.observed_generation != Some(object.generation);
+    if new_generation || request.is_some() {
+        memory.unverified = None;
+        memory.hold_until = None;
+        memory.backoff.reset();
+    }
+    let known = status.observed_generation.is_some_and(|generation| generation >= 0);
+    let edit = request.is_some() || (new_generation && known);
+    Some(Pass { object, memory, status, seen_at: entry.seen_at, edit, request, deeds: Deeds::default() })
+}
+
+/// Judges, writes what differs, tells what has changed, and sets the next wait.
+async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant) -> Report {
+    let timing = &ctx.config.timing;
+    let now = Timestamp::now();
+    let key = pass.object.key.clone();
+    let trouble = remember(&mut pass.memory, &finding, began);
+    let generation = pass.object.generation;
+    let applied = status::applied(&pass.status.conditions, generation, trouble, timing);
+    let seen = match &finding.row {
+        Some(row) => Seen::Row(row),
+        None if finding.gone => Seen::Gone,
+        None => Seen::Nothing,
+    };
+    let verdict = Verdict {
+        judgement: Judgement {
+            generation,
+            reason: finding.reason,
+            message: finding.message.clone(),
+            applied,
+            connection_pair: finding.connection_pair,
+        },
+        request: pass.request.as_deref(),
+        seen,
+        binding: finding.binding.clone(),
+        drift: finding.plan.as_ref().map(plan::Plan::drift),
+        updated: finding.updated,
+    };
+    let next = status::next(&pass.status, &verdict, ctx.config.heartbeat, now);
+    if finding.reason == Reason::InSync {
+        pass.memory.last_success = Some(now.as_duration().as_secs_f64());
+    }
+    let changed = next != pass.status;
+    let written = if changed { write_status(ctx, &mut pass, &next).await } else { Ok(()) };
+    if changed && written.is_ok() {
+        for notice in report::notices(&pass.status, &next, &pass.deeds) {
+            ctx.events.publish::<ComplianceManagementPartner, _, _>(&pass.object, notice);
+        }
+    }
+    let wait = next_wait(ctx, &mut pass, &finding, applied, trouble);
+    let stale = finding.row.as_ref().and_then(|row| status::turns_stale_at(row, ctx.config.heartbeat, now));
+    let until_stale = stale.and_then(|stale| Duration::try_from(stale.duration_since(now)).ok());
+    let until_stale = until_stale.map(|wait| wait + Duration::from_secs(1));
+    pass.memory.hold_until = wait.map(|wait| Instant::now() + wait);
+    let lane = if pass.edit { Lane::Edit } else { Lane::Bulk };
+    let retry = written.is_err().then_some(timing.backoff);
+    let due = [wait, until_stale, retry].into_iter().flatten().min();
+    if written.is_err() {
+        pass.memory.hold_until = None;
+    }
+    let uid = pass.object.uid.clone();
+    let group = connection_of(&pass.object);
+    if let Some(entry) = ctx.index.lock().partner_mut(&key).filter(|entry| entry.object.uid == uid) {
+        // The watch may have caught up with the write while the pass went on.
+        if pass.memory.written.as_ref().is_some_and(|written| {
+            !newer(&written.resource_version, &entry.object.resource_version)
+        }) {
+            pass.memory.written = None;
+        }
+        entry.memory = pass.memory;
+    }
+    if let Some(due) = due {
+        ctx.queue.schedule(Key::Partner(key.clone()), Some(group), lane, Instant::now() + due);
+    }
+    Report {
+        key: Key::Partner(key),
+        outcome: finding.reason.as_str(),
+        message: finding.message,
+        changed,
+        elapsed: began.elapsed(),
+    }
+}
+
+/// Takes the finding into memory; returns for how long Graph has not been read.
+fn remember(memory: &mut PartnerMemory, finding: &Finding, began: Instant) -> Duration {
+    memory.reason = Some(finding.reason);
+    if finding.reason.is_transient() {
+        let since = *memory.trouble_since.get_or_insert(began);
+        return began.saturating_duration_since(since);
+    }
+    memory.trouble_since = None;
+    memory.backoff.reset();
+    Duration::ZERO
+}
+
+/// How long until the pass is tried again of its own accord; `None` where a listing or a change leads to the next one.
+fn next_wait(
+    ctx: &Context,
+    pass: &mut Pass,
+    finding: &Finding,
+    applied: crate::api::reason::Applied,
+    trouble: Duration,
+) -> Option<Duration> {
+    let timing = &ctx.config.timing;
+    match finding.reason.row(applied).retry {
+        // The listings of the session pace the polls.
+        Retry::Poll | Retry::OnChange => None,
+        Retry::OnChangeOrSoon => {
+            Some(pass.memory.backoff.next(timing.backoff, timing.connection_cap, None, fastrand::f64()))
+        }
+        Retry::Slow => Some(timing.slow),
+        Retry::VerySlow => Some(timing.very_slow),
+        Retry::Grace => {
+            let reads = pass.memory.unverified.as_ref().map_or(0, |unverified| unverified.reads);
+            timing.grace.get(reads).copied()
+        }
+        Retry::Secret | Retry::Credentials => Some(timing.secret),
+        Retry::Backoff => {
+            let wait =
+                pass.memory.backoff.next(timing.backoff, timing.backoff_cap, finding.retry_after, fastrand::f64());
+            // A verdict that is kept through trouble becomes Unknown at its time, not at the next try.
+            let left = timing.unknown_after.saturating_sub(trouble);
+            let kept = applied == crate::api::reason::Applied::Recently;
+            Some(if kept && !left.is_zero() { wait.min(left) } else { wait })
+        }
+    }
+}
+
+async fn write_status(ctx: &Context, pass: &mut Pass, next: &Status) -> Result<(), kube::Error> {
+    let object = &pass.object;
+    // First passes and polls yield to edits: the API server's watch delivers the edit sooner where it has less to do.
+    let _slot = if pass.edit { None } else { ctx.status_slots.acquire().await.ok() };
+    let write =
+        write::status::<ComplianceManagementPartner, _>(&ctx.client, &ctx.metrics, &object.key, &object.uid, next);
+    match write.await {
+        Ok(write::Write::Gone) => Ok(()),
+        Ok(write::Write::Done(resource_version)) => {
+            pass.memory.written = Some(Written { resource_version, status: next.clone() });
+            Ok(())
+        }
+        Err(error) => {
+            tracing::warn!(partner = %object.key, %error, "the status could not be written; it is tried again");
+            Err(error)
+        }
+    }
+}
+
+/// Whether the generation of the resource has been in sync before, so that a difference now is drift.
+#[must_use]
+pub fn was_in_sync(pass: &Pass) -> bool {
+    condition(&pass.status.conditions, "Synced").is_some_and(|synced| {
+        synced.observed_generation == Some(pass.object.generation)
+            && matches!(Reason::parse(&synced.reason), Some(Reason::InSync | Reason::DriftDetected))
+    })
+}
+
+/// The resource's own interval, or the operator's.
+#[must_use]
+pub fn interval(ctx: &Context, partner: &Partner) -> Duration {
+    sync_interval(ctx, partner.spec.sync_interval.as_deref())
+}

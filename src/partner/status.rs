@@ -44,9 +44,9 @@ pub struct HeartbeatRules {
     pub resolution: Duration,
 }
 
-/// What a pass has come to.
+/// What `Ready`, `Synced` and the pair are judged by.
 #[derive(Clone, Debug)]
-pub struct Verdict<'a> {
+pub struct Judgement {
     /// The generation that the pass has seen.
     pub generation: i64,
     /// Why the resource is as it is.
@@ -57,6 +57,13 @@ pub struct Verdict<'a> {
     pub applied: Applied,
     /// What the connection's pair is, for [`Pair::AsConnection`].
     pub connection_pair: Pair,
+}
+
+/// What a pass has come to.
+#[derive(Clone, Debug)]
+pub struct Verdict<'a> {
+    /// What the conditions are judged by.
+    pub judgement: Judgement,
     /// The value of the annotation that this pass has acted on.
     pub request: Option<&'a str>,
     /// What is known of the object.
@@ -92,7 +99,7 @@ pub fn applied(previous: &[Condition], generation: i64, trouble: Duration, timin
 #[must_use]
 pub fn next(previous: &Status, verdict: &Verdict<'_>, rules: HeartbeatRules, now: Timestamp) -> Status {
     let mut next = previous.clone();
-    next.observed_generation = Some(verdict.generation);
+    next.observed_generation = Some(verdict.judgement.generation);
     if let Some(request) = verdict.request {
         next.last_handled_reconcile_at = Some(request.chars().take(256).collect());
     }
@@ -107,10 +114,10 @@ pub fn next(previous: &Status, verdict: &Verdict<'_>, rules: HeartbeatRules, now
     if let Some(drift) = &verdict.drift {
         next.drift = (!drift.is_empty()).then(|| drift.clone());
     }
-    next.conditions = judge(&previous.conditions, verdict, now);
+    next.conditions = judge(&previous.conditions, &verdict.judgement, true, now);
     match verdict.seen {
         Seen::Nothing => {}
-        Seen::Row(partner) => tell(&mut next, partner, verdict.generation, rules, now),
+        Seen::Row(partner) => tell(&mut next, partner, verdict.judgement.generation, rules, now),
         Seen::Gone => {
             next.partner_state = None;
             next.last_heartbeat_date_time = None;
@@ -130,16 +137,21 @@ pub fn turns_stale_at(partner: &Partner, rules: HeartbeatRules, now: Timestamp) 
     (stale >= now).then_some(stale)
 }
 
-fn judge(previous: &[Condition], verdict: &Verdict<'_>, now: Timestamp) -> Vec<Condition> {
-    let row = verdict.reason.row(verdict.applied);
+/// The conditions that the reason table sets: `Ready`, `Synced` where `synced` says so, and the pair. Others stay.
+#[must_use]
+pub fn judge(previous: &[Condition], judgement: &Judgement, synced: bool, now: Timestamp) -> Vec<Condition> {
+    let Judgement { generation, reason, message, applied, connection_pair } = judgement;
+    let (generation, word) = (*generation, reason.as_str());
+    let row = reason.row(*applied);
     // A verdict that only an edit is sure to change is not taken back because Graph is away for a while.
-    let stalled = condition(previous, "Stalled")
-        .is_some_and(|stalled| stalled.observed_generation == Some(verdict.generation));
-    if verdict.reason.is_transient() && stalled {
+    let stalled =
+        condition(previous, "Stalled").is_some_and(|stalled| stalled.observed_generation == Some(generation));
+    if reason.is_transient() && stalled {
         return previous.to_vec();
     }
     let mut next: Vec<Condition> = Vec::with_capacity(6);
-    for (kind, effect) in [("Ready", row.ready), ("Synced", row.synced)] {
+    let synced = synced.then_some(("Synced", row.synced));
+    for (kind, effect) in [("Ready", row.ready)].into_iter().chain(synced) {
         let was = condition(previous, kind);
         let status = match effect {
             Effect::True => ConditionStatus::True,
@@ -154,17 +166,17 @@ fn judge(previous: &[Condition], verdict: &Verdict<'_>, now: Timestamp) -> Vec<C
                 continue;
             }
         };
-        next.push(moved(was, kind, status, verdict.generation, verdict.reason.as_str(), &verdict.message, now));
+        next.push(moved(was, kind, status, generation, word, message, now));
     }
-    let pair = if row.pair == Pair::AsConnection { verdict.connection_pair } else { row.pair };
+    let pair = if row.pair == Pair::AsConnection { *connection_pair } else { row.pair };
     let kind = match pair {
         Pair::Reconciling => Some("Reconciling"),
         Pair::Stalled => Some("Stalled"),
         Pair::Neither | Pair::AsConnection => None,
     };
     if let Some(kind) = kind {
-        let (was, reason) = (condition(previous, kind), verdict.reason.as_str());
-        next.push(moved(was, kind, ConditionStatus::True, verdict.generation, reason, &verdict.message, now));
+        let was = condition(previous, kind);
+        next.push(moved(was, kind, ConditionStatus::True, generation, word, message, now));
     }
     for kind in ["PartnerEnabled", "HeartbeatFresh"] {
         next.extend(condition(previous, kind).cloned());

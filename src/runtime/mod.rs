@@ -1,5 +1,11 @@
-//! What keeps passes running: queue, backoff, and the treatment of foreign text.
+//! What keeps passes running: watches, index, queue, backoff, metrics, and the treatment of foreign text.
 
+pub mod admin;
 pub mod backoff;
+pub mod controller;
+pub mod events;
+pub mod index;
+pub mod metrics;
 pub mod queue;
 pub mod text;
+pub mod write;

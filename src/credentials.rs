@@ -1,0 +1,141 @@
+//! The only code that reads a Secret. What it reads goes to `graph/` as a `Credential`, which neither shows nor stores
+//! itself, and is zeroed when it goes.
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, ResourceExt};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::graph::session::{CredentialFailure, CredentialSource, Versioned};
+use crate::graph::token::Credential;
+
+/// A client secret in a Secret, read anew at each exchange.
+pub struct ClientSecretSource {
+    client: Client,
+    namespace: String,
+    name: String,
+    key: String,
+    identity: Identity,
+}
+
+/// Who the operator is to the API server, for the advice on how to grant it something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity(String);
+
+impl Identity {
+    /// From the user name that the API server gives the operator.
+    #[must_use]
+    pub fn new(username: &str) -> Self {
+        Self(username.to_owned())
+    }
+
+    /// The flag of `kubectl create rolebinding` that names the operator.
+    fn subject(&self) -> String {
+        match self.0.strip_prefix("system:serviceaccount:") {
+            Some(account) => format!("--serviceaccount={account}"),
+            None => format!("--user={}", self.0),
+        }
+    }
+}
+
+impl ClientSecretSource {
+    /// The key `key` of the Secret `namespace`/`name`.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str, name: &str, key: &str, identity: Identity) -> Self {
+        Self { client, namespace: namespace.to_owned(), name: name.to_owned(), key: key.to_owned(), identity }
+    }
+
+    fn not_granted(&self) -> CredentialFailure {
+        let Self { namespace, name, .. } = self;
+        let subject = self.identity.subject();
+        CredentialFailure::NotGranted(format!(
+            "The operator may not read Secret {name}. Grant it this one Secret: \
+             kubectl -n {namespace} create role {name}-reader --verb=get --resource=secrets --resource-name={name} && \
+             kubectl -n {namespace} create rolebinding {name}-reader --role={name}-reader {subject}"
+        ))
+    }
+
+    fn not_found(&self) -> CredentialFailure {
+        let Self { name, key, .. } = self;
+        CredentialFailure::NotFound(format!(
+            "Secret {name} does not exist in this namespace: create it with the client secret under the key {key}."
+        ))
+    }
+}
+
+#[async_trait]
+impl CredentialSource for ClientSecretSource {
+    async fn read(&self) -> Result<Versioned, CredentialFailure> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut secret = match api.get(&self.name).await {
+            Ok(secret) => secret,
+            Err(kube::Error::Api(status)) if status.code == 404 => return Err(self.not_found()),
+            Err(kube::Error::Api(status)) if status.code == 403 => return Err(self.not_granted()),
+            Err(error) => {
+                tracing::debug!(secret = self.name, namespace = self.namespace, %error, "cannot read the Secret");
+                let message = format!("The API server did not answer when Secret {} was read.", self.name);
+                return Err(CredentialFailure::Unavailable(message));
+            }
+        };
+        let version = format!(
+            "{}/{}",
+            secret.uid().unwrap_or_default(),
+            secret.resource_version().unwrap_or_default()
+        );
+        let mut found = None;
+        for (key, mut value) in std::mem::take(&mut secret.data).unwrap_or_default() {
+            if key == self.key {
+                found = Some(Zeroizing::new(std::mem::take(&mut value.0)));
+            }
+            value.0.zeroize();
+        }
+        let Self { name, key, .. } = self;
+        let bytes = found.ok_or_else(|| {
+            CredentialFailure::NotFound(format!(
+                "Secret {name} has no key {key}: add it, or name the key in auth.clientSecret.secretRef.key."
+            ))
+        })?;
+        let secret = client_secret(&bytes).map_err(|why| {
+            CredentialFailure::Invalid(format!("Secret {name}, key {key}: {why}. Nothing was sent to Entra."))
+        })?;
+        Ok(Versioned { credential: Credential::ClientSecret(secret), version })
+    }
+}
+
+/// The client secret as Entra is to get it: one trailing line end, which editors and shells add, is cut.
+fn client_secret(bytes: &[u8]) -> Result<Zeroizing<String>, &'static str> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "the value is no UTF-8 text")?;
+    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    if text.is_empty() {
+        return Err("the value is empty");
+    }
+    if text.chars().any(char::is_control) {
+        return Err("the value has a control character, such as a line end, inside; was more than the secret pasted?");
+    }
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_trailing_line_end_is_cut_and_nothing_else() {
+        for (value, expected) in [("a~b+c", "a~b+c"), ("s\n", "s"), ("s\r\n", "s"), (" s ", " s "), ("é\"%20", "é\"%20")] {
+            assert_eq!(client_secret(value.as_bytes()).unwrap().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_client_secret_is_refused_before_any_request() {
+        for value in [&b""[..], b"\n", b"a\nb", b"a\n\n", b"a\0", b"\xff", b"a\tb"] {
+            assert!(client_secret(value).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_advice_names_the_operator_as_kubectl_wants_it() {
+        assert_eq!(Identity::new("system:serviceaccount:ops:cpo").subject(), "--serviceaccount=ops:cpo");
+        assert_eq!(Identity::new("jane").subject(), "--user=jane");
+    }
+}

@@ -1,0 +1,157 @@
+//! What Graph has (client required): polls are answered from the session's listing, edits and requests read anew by id.
+
+use std::time::Instant;
+
+use super::resolve::Target;
+use super::status::{Binding, HeartbeatRules, Seen};
+use super::{Finding, Pass};
+use crate::api::reason::Reason;
+use crate::connection::{Told, tell};
+use crate::graph::client::undecodable;
+use crate::graph::error::FailureKind;
+use crate::graph::model::Partner;
+use crate::graph::session::Trouble;
+use crate::graph::throttle::Priority;
+use crate::runtime::controller::Context;
+
+/// A row, and how new it is.
+pub struct Observed {
+    /// The row.
+    pub row: Partner,
+    /// The object that the resource is bound to.
+    pub binding: Binding,
+    /// Whether it was read anew by id in this pass.
+    pub fresh: bool,
+}
+
+/// Reads the object.
+pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<Observed, Finding> {
+    let began = Instant::now();
+    let id = match (&target.bound, &pass.object.spec.partner_ref.id) {
+        (Some(bound), _) => bound.clone(),
+        (None, Some(id)) => id.clone(),
+        (None, None) => look_up(pass, target, began).await?,
+    };
+    if !pass.edit {
+        if let Some(observed) = from_listing(ctx, pass, target, &id)? {
+            return Ok(observed);
+        }
+        if let Some(trouble) = &target.trouble {
+            return Err(Finding::new(trouble.reason, trouble.message.clone()));
+        }
+    }
+    pass.memory.read_at = Some(began);
+    match target.session.get(&id, priority(pass)).await {
+        Ok(row) => Ok(observed(target, row, true)),
+        Err(Trouble::Graph(failure)) if failure.kind == FailureKind::NotFound => not_found(pass, target, &id, began).await,
+        Err(trouble) => Err(finding(&trouble, target, false).await),
+    }
+}
+
+/// Edits go before polls at the budget's door.
+#[must_use]
+pub fn priority(pass: &Pass) -> Priority {
+    if pass.edit { Priority::Edit } else { Priority::Poll }
+}
+
+/// Puts trouble of the session in a finding.
+pub async fn finding(trouble: &Trouble, target: &Target, write: bool) -> Finding {
+    let roles = target.session.roles().await;
+    let Told { reason, message, retry_after } = tell(trouble, roles.as_deref(), write);
+    // What is wrong with the credential is the connection's to say, and heals with it.
+    let reason = match trouble {
+        Trouble::Credential(_) | Trouble::Token(_) if !reason.is_transient() => Reason::GraphUnavailable,
+        _ => reason,
+    };
+    Finding { retry_after, ..Finding::new(reason, message) }
+}
+
+fn observed(target: &Target, row: Partner, fresh: bool) -> Observed {
+    let binding = Binding { cloud: target.cloud.to_owned(), tenant: target.tenant.clone(), id: row.id.clone() };
+    Observed { row, binding, fresh }
+}
+
+/// The row as last listed, where the listing is new enough for this pass.
+fn from_listing(ctx: &Context, pass: &mut Pass, target: &Target, id: &str) -> Result<Option<Observed>, Finding> {
+    let Some(listing) = target.session.listing() else {
+        return Ok(None);
+    };
+    // A listing from before the resource was there, or one that has answered this resource before, says nothing new.
+    let new = pass.memory.read_at.map_or(listing.began >= pass.seen_at, |read| listing.began > read);
+    if !new || target.trouble.is_some() {
+        return Ok(None);
+    }
+    match listing.row(id) {
+        // Not there: a read by id makes sure of it.
+        None => Ok(None),
+        Some(Err(row)) => {
+            pass.memory.read_at = Some(listing.began);
+            Err(Finding::new(Reason::GraphUnavailable, format!("{}. It is tried again.", undecodable(row))))
+        }
+        Some(Ok(row)) if turns_stale(row, listing.began, ctx.config.heartbeat) => Ok(None),
+        Some(Ok(row)) => {
+            pass.memory.read_at = Some(listing.began);
+            Ok(Some(observed(target, row.clone(), false)))
+        }
+    }
+}
+
+/// Whether the row was fresh when it was listed and would be stale now: a newer heartbeat may have come meanwhile.
+fn turns_stale(row: &Partner, listed: Instant, rules: HeartbeatRules) -> bool {
+    let Some(heartbeat) = row.last_heartbeat else { return false };
+    let age = jiff::Timestamp::now().duration_since(heartbeat);
+    let stale_after = jiff::SignedDuration::try_from(rules.stale_after).unwrap_or(jiff::SignedDuration::MAX);
+    let then = age - jiff::SignedDuration::try_from(listed.elapsed()).unwrap_or_default();
+    age > stale_after && then <= stale_after
+}
+
+/// Finds the one object with the display name that spec names.
+async fn look_up(pass: &Pass, target: &Target, began: Instant) -> Result<String, Finding> {
+    let name = pass.object.spec.partner_ref.display_name.clone().unwrap_or_default();
+    let not_before = if pass.edit { began } else { pass.seen_at };
+    let listing = match target.session.list(not_before, priority(pass)).await {
+        Ok(listing) => listing,
+        Err(trouble) => return Err(finding(&trouble, target, false).await),
+    };
+    let mut ids = listing.named(&name);
+    match (ids.pop(), ids.is_empty()) {
+        (Some(id), true) => Ok(id),
+        (Some(_), false) => Err(Finding::gone(
+            Reason::PartnerAmbiguous,
+            "Several partners of the tenant have this display name: name one by partnerRef.id, from the \
+             GraphConnection's status.partners.",
+        )),
+        (None, _) => Err(Finding::gone(
+            Reason::PartnerNotFound,
+            "No partner of the tenant has exactly this display name: see the GraphConnection's status.partners, or add \
+             the partner in the Intune admin center.",
+        )),
+    }
+}
+
+/// The object is not in Graph. A resource that names it by display name is bound again, where one other has the name.
+async fn not_found(pass: &mut Pass, target: &Target, id: &str, began: Instant) -> Result<Observed, Finding> {
+    let by_name = pass.object.spec.partner_ref.display_name.is_some();
+    if by_name && target.bound.is_some() {
+        let found = look_up(pass, target, began).await?;
+        if !found.eq_ignore_ascii_case(id) {
+            let row = match target.session.get(&found, priority(pass)).await {
+                Ok(row) => row,
+                Err(trouble) => return Err(finding(&trouble, target, false).await),
+            };
+            pass.deeds.rebound_from = Some(id.to_owned());
+            return Ok(observed(target, row, true));
+        }
+    }
+    let message = format!(
+        "The tenant has no partner {id}: see the GraphConnection's status.partners, or add the partner in the Intune \
+         admin center."
+    );
+    Err(Finding::gone(Reason::PartnerNotFound, message))
+}
+
+impl<'a> From<&'a Observed> for Seen<'a> {
+    fn from(observed: &'a Observed) -> Self {
+        Seen::Row(&observed.row)
+    }
+}

@@ -1,0 +1,104 @@
+//! Which session, and which object of which tenant (pure: all comes from the index and the sessions).
+
+use std::sync::Arc;
+
+use super::{Finding, Pass};
+use crate::api::partner::DeletionPolicy;
+use crate::api::reason::{Applied, Pair, Reason};
+use crate::connection::ConnectionVerdict;
+use crate::graph::session::Session;
+use crate::runtime::controller::Context;
+use crate::runtime::index::connection_of;
+
+/// Where the pass goes on.
+pub struct Target {
+    /// The connection's session.
+    pub session: Arc<Session>,
+    /// The name of the cloud.
+    pub cloud: &'static str,
+    /// The tenant's id.
+    pub tenant: String,
+    /// The id that the resource is bound to.
+    pub bound: Option<String>,
+    /// Whether Graph may be written to: Enforce is in effect.
+    pub enforce: bool,
+    /// Trouble of the connection's last pass that passes by itself.
+    pub trouble: Option<ConnectionVerdict>,
+}
+
+/// What the step has come to.
+pub enum Resolved {
+    /// The pass goes on.
+    Go(Target),
+    /// The pass ends.
+    Stop(Finding),
+    /// The connection has not been looked at yet.
+    Wait,
+}
+
+/// Finds the session and the binding.
+#[must_use]
+pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
+    let object = &pass.object;
+    if object.spec.suspend == Some(true) {
+        let message = "Suspended by spec.suspend: Graph is neither read nor written.";
+        return Resolved::Stop(Finding::new(Reason::Suspended, message));
+    }
+    let key = connection_of(object);
+    let (known, enforce) = {
+        let index = ctx.index.lock();
+        (index.connection(&key).is_some(), index.enforces(object))
+    };
+    if enforce && object.spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Reset {
+        let message = "This version of the operator does not support deletionPolicy: Reset: use Retain. Nothing is sent.";
+        return Resolved::Stop(Finding::new(Reason::NotSupportedYet, message));
+    }
+    if !known {
+        let message = format!("GraphConnection {} does not exist in this namespace: create it.", key.name);
+        return Resolved::Stop(Finding::new(Reason::ConnectionNotFound, message));
+    }
+    let Some(verdict) = ctx.sessions.verdict(&key) else {
+        return Resolved::Wait;
+    };
+    let trouble = match verdict.reason {
+        Reason::Connected => None,
+        reason if reason.is_transient() => Some(verdict),
+        _ => return Resolved::Stop(not_ready(&key.name, &verdict)),
+    };
+    let Some(open) = ctx.sessions.get(&key) else {
+        return Resolved::Wait;
+    };
+    let status = &pass.status;
+    if let Some(bound) = &status.partner_id {
+        let (tenant, cloud) = (status.tenant_id.as_deref(), status.cloud.as_deref());
+        if tenant != Some(open.tenant.as_str()) || cloud != Some(open.cloud.name()) {
+            let message = format!(
+                "The resource is bound to {bound} of tenant {} ({}), but GraphConnection {} is now for another tenant. \
+                 Put the connection back, or create this resource anew.",
+                tenant.unwrap_or("unknown"),
+                cloud.unwrap_or("unknown"),
+                key.name
+            );
+            return Resolved::Stop(Finding::gone(Reason::TenantChanged, message));
+        }
+    }
+    Resolved::Go(Target {
+        session: open.session,
+        cloud: open.cloud.name(),
+        tenant: open.tenant,
+        bound: status.partner_id.clone(),
+        enforce,
+        trouble,
+    })
+}
+
+fn not_ready(connection: &str, verdict: &ConnectionVerdict) -> Finding {
+    let message =
+        format!("GraphConnection {connection} is not ready ({}): {}", verdict.reason.as_str(), verdict.message);
+    let pair = match verdict.reason.row(Applied::NotYet).pair {
+        // Only an edit of the connection helps, but that is no edit of this resource: it may heal without one.
+        Pair::Stalled => Pair::Stalled,
+        _ => Pair::Reconciling,
+    };
+    Finding { connection_pair: pair, ..Finding::new(Reason::ConnectionNotReady, message) }
+}

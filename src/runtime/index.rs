@@ -1,0 +1,467 @@
+//! What the operator knows of the resources (pure): filled by the watches, asked by the passes.
+//!
+//! It holds what a pass needs and no more: metadata that nobody reads, such as managedFields, does not get in.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::backoff::Backoff;
+use super::queue::Lane;
+use crate::api::connection::{Access, GraphConnectionSpec, GraphConnectionStatus};
+use crate::api::partner::{ComplianceManagementPartnerSpec, ComplianceManagementPartnerStatus, ManagementPolicy};
+use crate::api::{Condition, ComplianceManagementPartner, FINALIZER, GraphConnection, RECONCILE_ANNOTATION};
+use crate::partner::claim::{Claimant, ObjectId, holder};
+
+/// The name of a resource, in its namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What is queued: a resource of one of the two kinds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// A `ComplianceManagementPartner`.
+    Partner(ObjectKey),
+    /// A `GraphConnection`.
+    Connection(ObjectKey),
+}
+
+/// A resource, as far as passes read it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object<Spec, Status> {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `metadata.creationTimestamp`.
+    pub created: Timestamp,
+    /// Whether it has a deletionTimestamp.
+    pub deleting: bool,
+    /// Whether it has our finalizer.
+    pub finalizer: bool,
+    /// The value of the annotation that asks for a pass.
+    pub request: Option<String>,
+    /// `spec`.
+    pub spec: Spec,
+    /// `status`, empty where there is none.
+    pub status: Status,
+}
+
+/// A `ComplianceManagementPartner`, as far as passes read it.
+pub type Partner = Object<ComplianceManagementPartnerSpec, ComplianceManagementPartnerStatus>;
+/// A `GraphConnection`, as far as passes read it.
+pub type Connection = Object<GraphConnectionSpec, GraphConnectionStatus>;
+
+fn object<R, Spec, Status>(resource: &R, spec: Spec, status: Status) -> Object<Spec, Status>
+where
+    R: kube::Resource,
+{
+    let meta = resource.meta();
+    Object {
+        key: ObjectKey { namespace: resource.namespace().unwrap_or_default(), name: resource.name_any() },
+        uid: resource.uid().unwrap_or_default(),
+        resource_version: resource.resource_version().unwrap_or_default(),
+        generation: meta.generation.unwrap_or_default(),
+        created: meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        deleting: meta.deletion_timestamp.is_some(),
+        finalizer: resource.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
+        request: resource.annotations().get(RECONCILE_ANNOTATION).map(|value| value.chars().take(256).collect()),
+        spec,
+        status,
+    }
+}
+
+impl From<ComplianceManagementPartner> for Partner {
+    fn from(mut resource: ComplianceManagementPartner) -> Self {
+        let status = resource.status.take().unwrap_or_default();
+        object(&resource, resource.spec.clone(), status)
+    }
+}
+
+impl From<GraphConnection> for Connection {
+    fn from(mut resource: GraphConnection) -> Self {
+        let status = resource.status.take().unwrap_or_default();
+        object(&resource, resource.spec.clone(), status)
+    }
+}
+
+impl<Spec: PartialEq, Status> Object<Spec, Status> {
+    /// Whether a pass is due because the resource has become `next`: spec, our annotation, deletion or finalizers have
+    /// changed. A write of status alone is no reason.
+    fn asks_for_a_pass(&self, next: &Self) -> bool {
+        self.uid != next.uid
+            || self.generation != next.generation
+            || self.request != next.request
+            || self.deleting != next.deleting
+            || self.finalizer != next.finalizer
+    }
+}
+
+/// The newer of the watch's copy of a status and the one that this process wrote last.
+#[derive(Clone, Debug)]
+pub struct Written<Status> {
+    /// The resourceVersion that the write got.
+    pub resource_version: String,
+    /// What was written.
+    pub status: Status,
+}
+
+/// Which of two resourceVersions is the newer one: Kubernetes promises since 1.35 that they compare as numbers.
+#[must_use]
+pub fn newer(a: &str, b: &str) -> bool {
+    match (a.parse::<u128>(), b.parse::<u128>()) {
+        (Ok(a), Ok(b)) => a > b,
+        _ => true,
+    }
+}
+
+/// What passes remember of a partner. It goes with the object.
+#[derive(Clone, Debug, Default)]
+pub struct PartnerMemory {
+    /// The last write of status, until the watch has caught up with it.
+    pub written: Option<Written<ComplianceManagementPartnerStatus>>,
+    /// The waits after failures.
+    pub backoff: Backoff,
+    /// Since when Graph cannot be read.
+    pub trouble_since: Option<Instant>,
+    /// The start of the listing that the last poll was answered from, or of the last read by id.
+    pub read_at: Option<Instant>,
+    /// A change that Graph has taken but does not show.
+    pub unverified: Option<Unverified>,
+    /// When the last pass ended Ready, in Unix time.
+    pub last_success: Option<f64>,
+    /// When drift was corrected within the last hour, oldest first, by field: at most three each.
+    pub corrections: HashMap<&'static str, Vec<Instant>>,
+    /// The verdict of the last pass of this process.
+    pub reason: Option<crate::api::reason::Reason>,
+    /// Polls before this time are passed over: the last verdict asks for a longer wait.
+    pub hold_until: Option<Instant>,
+}
+
+/// A change that Graph answered with success, and whose old value is still read.
+#[derive(Clone, Debug)]
+pub struct Unverified {
+    /// The generation that it was sent for.
+    pub generation: i64,
+    /// How many of the grace reads have been made.
+    pub reads: usize,
+    /// What was left to do when it was last read, to tell a new value from the old one.
+    pub plan: crate::partner::plan::Plan,
+}
+
+/// A partner in the index.
+#[derive(Debug)]
+pub struct PartnerEntry {
+    /// The resource.
+    pub object: Arc<Partner>,
+    /// What passes remember.
+    pub memory: PartnerMemory,
+    /// The object in Graph that it is bound to.
+    pub binding: Option<ObjectId>,
+    /// When this process first saw it.
+    pub seen_at: Instant,
+}
+
+impl PartnerEntry {
+    /// Its conditions.
+    #[must_use]
+    pub fn conditions(&self) -> &[Condition] {
+        &self.object.status.conditions
+    }
+
+    /// Its heartbeat in Unix time, as status has it.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)]
+    pub fn heartbeat(&self) -> Option<f64> {
+        let time: Timestamp = self.object.status.last_heartbeat_date_time.as_ref()?.parse().ok()?;
+        Some(time.as_second() as f64)
+    }
+}
+
+/// A connection in the index.
+#[derive(Debug)]
+pub struct ConnectionEntry {
+    /// The resource.
+    pub object: Arc<Connection>,
+    /// The last write of status, until the watch has caught up with it.
+    pub written: Option<Written<GraphConnectionStatus>>,
+}
+
+/// A pass that a change asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// Of which resource.
+    pub key: Key,
+    /// In which lane.
+    pub lane: Lane,
+}
+
+/// All resources, and what refers to what.
+#[derive(Debug, Default)]
+pub struct Index {
+    partners: HashMap<ObjectKey, PartnerEntry>,
+    connections: HashMap<ObjectKey, ConnectionEntry>,
+    by_connection: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
+    by_object: HashMap<ObjectId, BTreeSet<ObjectKey>>,
+    observe_only: bool,
+}
+
+/// The index, shared. Its lock is held for look-ups alone, never across a wait.
+#[derive(Clone, Debug)]
+pub struct SharedIndex(Arc<Mutex<Index>>);
+
+impl SharedIndex {
+    /// An empty index. `observe_only`: no resource of this installation writes.
+    #[must_use]
+    pub fn new(observe_only: bool) -> Self {
+        Self(Arc::new(Mutex::new(Index { observe_only, ..Index::default() })))
+    }
+
+    /// Locks it.
+    #[must_use]
+    pub fn lock(&self) -> MutexGuard<'_, Index> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index {
+    /// All partners.
+    pub fn partners(&self) -> impl Iterator<Item = (&ObjectKey, &PartnerEntry)> {
+        self.partners.iter()
+    }
+
+    /// All connections.
+    pub fn connections(&self) -> impl Iterator<Item = (&ObjectKey, &ConnectionEntry)> {
+        self.connections.iter()
+    }
+
+    /// One partner.
+    #[must_use]
+    pub fn partner(&self, key: &ObjectKey) -> Option<&PartnerEntry> {
+        self.partners.get(key)
+    }
+
+    /// One partner, to change what is remembered of it.
+    pub fn partner_mut(&mut self, key: &ObjectKey) -> Option<&mut PartnerEntry> {
+        self.partners.get_mut(key)
+    }
+
+    /// One connection.
+    #[must_use]
+    pub fn connection(&self, key: &ObjectKey) -> Option<&ConnectionEntry> {
+        self.connections.get(key)
+    }
+
+    /// One connection, to change what is remembered of it.
+    pub fn connection_mut(&mut self, key: &ObjectKey) -> Option<&mut ConnectionEntry> {
+        self.connections.get_mut(key)
+    }
+
+    /// The partners that use a connection.
+    #[must_use]
+    pub fn partners_of(&self, connection: &ObjectKey) -> Vec<ObjectKey> {
+        self.by_connection.get(connection).map(|keys| keys.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Whether a partner may write, whatever its health: Enforce in effect, not suspended, its connection there.
+    #[must_use]
+    pub fn enforces(&self, partner: &Partner) -> bool {
+        !self.observe_only
+            && partner.spec.management_policy.unwrap_or_default() == ManagementPolicy::Enforce
+            && self
+                .connections
+                .get(&connection_of(partner))
+                .is_some_and(|entry| entry.object.spec.access.unwrap_or_default() == Access::ReadWrite)
+    }
+
+    /// Who may write to an object.
+    #[must_use]
+    pub fn holder(&self, object: &ObjectId) -> Option<Claimant<ObjectKey>> {
+        let keys = self.by_object.get(object)?;
+        holder(keys.iter().filter_map(|key| {
+            let partner = &self.partners.get(key)?.object;
+            Some(Claimant {
+                key: key.clone(),
+                uid: partner.uid.clone(),
+                created: partner.created,
+                eligible: self.enforces(partner) && partner.spec.suspend != Some(true),
+                finalizing: partner.deleting && partner.finalizer,
+                leaving: partner.deleting && !partner.finalizer,
+            })
+        }))
+    }
+
+    /// Records that the partner's own credential has read the object, and tells who else is bound to it.
+    pub fn bind(&mut self, key: &ObjectKey, uid: &str, object: ObjectId) -> Vec<Trigger> {
+        let Some(entry) = self.partners.get_mut(key).filter(|entry| entry.object.uid == uid) else {
+            return Vec::new();
+        };
+        if entry.binding.as_ref() == Some(&object) {
+            return Vec::new();
+        }
+        let before = entry.binding.replace(object.clone());
+        let mut triggers = before.map(|before| self.unbind(key, &before)).unwrap_or_default();
+        self.by_object.entry(object.clone()).or_default().insert(key.clone());
+        triggers.extend(self.others(key, &object));
+        triggers
+    }
+
+    /// Takes in a partner as the watch has it.
+    pub fn put_partner(&mut self, partner: Partner, now: Instant, first_list: bool) -> Vec<Trigger> {
+        let key = partner.key.clone();
+        let itself = |lane| Trigger { key: Key::Partner(key.clone()), lane };
+        let mut triggers = Vec::new();
+        let object = Arc::new(partner);
+        match self.partners.get_mut(&key) {
+            Some(entry) if entry.object.uid == object.uid => {
+                let asks = entry.object.asks_for_a_pass(&object);
+                if entry.memory.written.as_ref().is_some_and(|written| {
+                    !newer(&written.resource_version, &object.resource_version)
+                }) {
+                    entry.memory.written = None;
+                }
+                entry.object = Arc::clone(&object);
+                if asks {
+                    triggers.push(itself(Lane::Edit));
+                    // Suspension, policy or deletion may have moved the claim.
+                    if let Some(bound) = entry.binding.clone() {
+                        triggers.extend(self.others(&key, &bound));
+                    }
+                }
+            }
+            Some(_) => {
+                triggers.extend(self.remove_partner(&key));
+                triggers.extend(self.put_partner(Arc::unwrap_or_clone(object), now, first_list));
+                return triggers;
+            }
+            None => {
+                self.by_connection.entry(connection_of(&object)).or_default().insert(key.clone());
+                let status = &object.status;
+                let binding = match (&status.cloud, &status.tenant_id, &status.partner_id) {
+                    (Some(cloud), Some(tenant), Some(id)) => Some(ObjectId::new(cloud, tenant, id)),
+                    _ => None,
+                };
+                if let Some(bound) = &binding {
+                    self.by_object.entry(bound.clone()).or_default().insert(key.clone());
+                }
+                let memory = PartnerMemory::default();
+                self.partners.insert(key.clone(), PartnerEntry { object, memory, binding, seen_at: now });
+                triggers.push(itself(if first_list { Lane::Bulk } else { Lane::Edit }));
+            }
+        }
+        triggers
+    }
+
+    /// Takes in a connection as the watch has it.
+    pub fn put_connection(&mut self, connection: Connection) -> Vec<Trigger> {
+        let key = connection.key.clone();
+        let object = Arc::new(connection);
+        let asks = match self.connections.get_mut(&key) {
+            Some(entry) => {
+                let asks = entry.object.asks_for_a_pass(&object);
+                if entry.object.uid != object.uid
+                    || entry.written.as_ref().is_some_and(|written| {
+                        !newer(&written.resource_version, &object.resource_version)
+                    })
+                {
+                    entry.written = None;
+                }
+                entry.object = object;
+                asks
+            }
+            None => {
+                self.connections.insert(key.clone(), ConnectionEntry { object, written: None });
+                true
+            }
+        };
+        if asks { vec![Trigger { key: Key::Connection(key), lane: Lane::Edit }] } else { Vec::new() }
+    }
+
+    /// Drops a partner that is gone; whoever waits for its object is next.
+    pub fn remove_partner(&mut self, key: &ObjectKey) -> Vec<Trigger> {
+        let Some(entry) = self.partners.remove(key) else {
+            return Vec::new();
+        };
+        let connection = connection_of(&entry.object);
+        if let Some(keys) = self.by_connection.get_mut(&connection) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_connection.remove(&connection);
+            }
+        }
+        entry.binding.map(|bound| self.unbind(key, &bound)).unwrap_or_default()
+    }
+
+    /// Drops a connection that is gone; its partners are told, and those that waited for theirs.
+    pub fn remove_connection(&mut self, key: &ObjectKey) -> Vec<Trigger> {
+        if self.connections.remove(key).is_none() {
+            return Vec::new();
+        }
+        self.around_connection(key)
+    }
+
+    /// The partners of a connection, and all that are bound to the same objects.
+    #[must_use]
+    pub fn around_connection(&self, key: &ObjectKey) -> Vec<Trigger> {
+        let mut keys: HashSet<ObjectKey> = HashSet::new();
+        for partner in self.partners_of(key) {
+            if let Some(bound) = self.partners.get(&partner).and_then(|entry| entry.binding.as_ref()) {
+                keys.extend(self.by_object.get(bound).into_iter().flatten().cloned());
+            }
+            keys.insert(partner);
+        }
+        keys.into_iter().map(|key| Trigger { key: Key::Partner(key), lane: Lane::Bulk }).collect()
+    }
+
+    /// The keys of one namespace, or of all: what a new list of it is held against.
+    #[must_use]
+    pub fn keys(&self, namespace: Option<&str>, partners: bool) -> HashSet<ObjectKey> {
+        let inside = |key: &&ObjectKey| namespace.is_none_or(|namespace| key.namespace == namespace);
+        if partners {
+            self.partners.keys().filter(inside).cloned().collect()
+        } else {
+            self.connections.keys().filter(inside).cloned().collect()
+        }
+    }
+
+    fn unbind(&mut self, key: &ObjectKey, object: &ObjectId) -> Vec<Trigger> {
+        let triggers = self.others(key, object);
+        if let Some(keys) = self.by_object.get_mut(object) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_object.remove(object);
+            }
+        }
+        triggers
+    }
+
+    fn others(&self, key: &ObjectKey, object: &ObjectId) -> Vec<Trigger> {
+        let keys = self.by_object.get(object).into_iter().flatten().filter(|other| *other != key);
+        keys.map(|other| Trigger { key: Key::Partner(other.clone()), lane: Lane::Edit }).collect()
+    }
+}
+
+/// The connection that a partner names.
+#[must_use]
+pub fn connection_of(partner: &Partner) -> ObjectKey {
+    ObjectKey { namespace: partner.key.namespace.clone(), name: partner.spec.connection_ref.name.clone() }
+}

@@ -486,3 +486,645 @@ impl<T> PerLane<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Lane::{Bulk, Edit};
+    use proptest::prelude::*;
+    use std::cell::Cell;
+    use std::collections::HashSet;
+
+    const LIMITS: Limits = Limits {
+        total: 6,
+        bulk: 3,
+        group: 3,
+    };
+
+    fn queue(limits: Limits) -> (Queue<u32, u8>, Instant) {
+        (Queue::new(limits), Instant::now())
+    }
+
+    fn roomy() -> Limits {
+        Limits {
+            total: 100,
+            bulk: 100,
+            group: 100,
+        }
+    }
+
+    fn next<K: Clone + Eq + Hash, G: Clone + Eq + Hash>(queue: &mut Queue<K, G>, now: Instant) -> Option<(K, Lane)> {
+        queue.pop(now).map(|job| (job.key, job.lane))
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn edits_go_before_polls_and_each_lane_is_first_in_first_out() {
+        let (mut queue, now) = queue(roomy());
+        for (key, lane) in [(1, Bulk), (2, Bulk), (3, Edit), (4, Edit)] {
+            queue.push(key, Some(0), lane, now);
+        }
+        assert_eq!((queue.queued(Edit), queue.queued(Bulk)), (2, 2));
+        for expected in [(3, Edit), (4, Edit), (1, Bulk), (2, Bulk)] {
+            assert_eq!(next(&mut queue, now), Some(expected));
+        }
+        assert_eq!(queue.pop(now), None);
+        assert_eq!(queue.running(), 4);
+        assert!(!queue.is_idle());
+    }
+
+    #[test]
+    fn a_second_push_promotes_and_never_demotes() {
+        let (mut queue, now) = queue(roomy());
+        queue.push(1, None, Bulk, now);
+        queue.push(2, None, Edit, now);
+        queue.push(1, None, Edit, now);
+        queue.push(1, None, Bulk, now);
+        queue.push(2, None, Bulk, now);
+        assert_eq!(next(&mut queue, now), Some((2, Edit)));
+        assert_eq!(next(&mut queue, now), Some((1, Edit)));
+        assert_eq!(queue.pop(now), None);
+    }
+
+    #[test]
+    fn what_is_pushed_while_it_runs_runs_again_in_the_best_lane() {
+        let (mut queue, now) = queue(roomy());
+        queue.push(1, Some(0), Bulk, now);
+        assert_eq!(next(&mut queue, now), Some((1, Bulk)));
+        for lane in [Bulk, Edit, Bulk] {
+            queue.push(1, Some(0), lane, now);
+        }
+        assert_eq!(queue.pop(now), None, "it does not run twice at once");
+        queue.done(&1);
+        assert_eq!(next(&mut queue, now), Some((1, Edit)));
+        queue.done(&1);
+        assert!(queue.is_idle());
+        assert!(queue.keys.is_empty() && queue.groups.is_empty());
+    }
+
+    #[test]
+    fn the_earliest_time_stands_unless_it_is_replaced() {
+        let (mut queue, now) = queue(roomy());
+        queue.schedule(1, None, Bulk, now + 5 * SECOND);
+        queue.schedule(1, None, Bulk, now + 9 * SECOND);
+        assert_eq!(queue.next_due(), Some(now + 5 * SECOND));
+        queue.schedule(1, None, Bulk, now + 2 * SECOND);
+        assert_eq!(queue.next_due(), Some(now + 2 * SECOND));
+        queue.reschedule(1, None, Bulk, now + 7 * SECOND);
+        assert_eq!(queue.next_due(), Some(now + 7 * SECOND));
+        assert!(queue.is_idle());
+        assert_eq!(queue.pop(now + 6 * SECOND), None);
+        assert_eq!(next(&mut queue, now + 7 * SECOND), Some((1, Bulk)));
+        assert_eq!(queue.next_due(), None);
+    }
+
+    #[test]
+    fn the_better_lane_of_two_delayed_entries_stands() {
+        let (mut queue, now) = queue(roomy());
+        queue.schedule(1, None, Bulk, now + SECOND);
+        queue.schedule(1, None, Edit, now + 2 * SECOND);
+        assert_eq!(next(&mut queue, now + SECOND), Some((1, Edit)));
+    }
+
+    #[test]
+    fn a_start_drops_the_delayed_entry_and_the_pass_sets_a_new_one() {
+        let (mut queue, now) = queue(roomy());
+        queue.schedule(1, None, Bulk, now + SECOND);
+        queue.push(1, None, Edit, now);
+        assert_eq!(queue.next_due(), Some(now + SECOND), "a push clears nothing");
+        assert_eq!(next(&mut queue, now), Some((1, Edit)));
+        assert_eq!(queue.next_due(), None);
+        queue.schedule(1, None, Bulk, now + 3 * SECOND);
+        queue.done(&1);
+        assert_eq!(queue.pop(now + SECOND), None);
+        assert_eq!(next(&mut queue, now + 3 * SECOND), Some((1, Bulk)));
+    }
+
+    #[test]
+    fn what_falls_due_while_it_runs_runs_again() {
+        let (mut queue, now) = queue(roomy());
+        queue.push(1, None, Edit, now);
+        assert_eq!(next(&mut queue, now), Some((1, Edit)));
+        queue.schedule(1, None, Bulk, now + SECOND);
+        assert_eq!(queue.pop(now + 2 * SECOND), None);
+        queue.done(&1);
+        assert_eq!(next(&mut queue, now + 2 * SECOND), Some((1, Bulk)));
+    }
+
+    #[test]
+    fn a_forgotten_key_never_runs_again_of_its_own_accord() {
+        let (mut queue, now) = queue(roomy());
+        queue.push(1, Some(0), Edit, now);
+        queue.schedule(1, Some(0), Bulk, now + SECOND);
+        queue.push(2, Some(0), Edit, now);
+        queue.forget(&1);
+        assert_eq!(next(&mut queue, now + SECOND), Some((2, Edit)));
+
+        queue.push(2, Some(0), Edit, now);
+        queue.forget(&2);
+        queue.schedule(2, Some(0), Bulk, now + SECOND);
+        queue.done(&2);
+        assert_eq!(queue.pop(now + 2 * SECOND), None);
+        assert!(queue.keys.is_empty() && queue.later.is_empty() && queue.groups.is_empty());
+    }
+
+    #[test]
+    fn an_object_that_comes_back_under_its_name_runs() {
+        let (mut queue, now) = queue(roomy());
+        queue.push(1, None, Edit, now);
+        assert_eq!(next(&mut queue, now), Some((1, Edit)));
+        queue.forget(&1);
+        queue.push(1, None, Bulk, now);
+        queue.schedule(1, None, Bulk, now + SECOND);
+        queue.done(&1);
+        assert_eq!(next(&mut queue, now), Some((1, Bulk)));
+    }
+
+    #[test]
+    fn a_hanging_group_leaves_the_other_workers_alone_and_its_last_place_to_edits() {
+        let (mut queue, now) = queue(Limits {
+            total: 8,
+            bulk: 6,
+            group: 4,
+        });
+        for key in 0..100 {
+            queue.push(key, Some(0), Bulk, now);
+        }
+        queue.push(200, Some(1), Bulk, now);
+        let popped: Vec<_> = std::iter::from_fn(|| queue.pop(now)).map(|job| job.key).collect();
+        assert_eq!(
+            popped,
+            [0, 200, 1, 2],
+            "the Bulk lane gets three of the group's four places"
+        );
+        queue.push(300, Some(0), Edit, now);
+        queue.push(301, Some(0), Edit, now);
+        assert_eq!(next(&mut queue, now), Some((300, Edit)));
+        assert_eq!(queue.pop(now), None, "now the group holds four");
+        queue.push(302, Some(1), Edit, now);
+        assert_eq!(next(&mut queue, now), Some((302, Edit)));
+        queue.done(&0);
+        assert_eq!(next(&mut queue, now), Some((301, Edit)));
+    }
+
+    #[test]
+    fn a_group_of_one_place_still_polls() {
+        let (mut queue, now) = queue(Limits {
+            total: 8,
+            bulk: 6,
+            group: 1,
+        });
+        queue.push(1, Some(0), Bulk, now);
+        assert_eq!(next(&mut queue, now), Some((1, Bulk)));
+    }
+
+    #[test]
+    fn limits_of_zero_let_nothing_run() {
+        for limits in [
+            Limits {
+                total: 0,
+                bulk: 1,
+                group: 1,
+            },
+            Limits {
+                total: 1,
+                bulk: 0,
+                group: 1,
+            },
+            Limits {
+                total: 1,
+                bulk: 1,
+                group: 0,
+            },
+        ] {
+            let (mut queue, now) = queue(limits);
+            queue.push(1, Some(0), Bulk, now);
+            assert_eq!(queue.pop(now), None);
+        }
+    }
+
+    #[test]
+    fn keys_of_no_group_are_held_by_no_group_limit() {
+        let (mut queue, now) = queue(Limits {
+            total: 50,
+            bulk: 50,
+            group: 2,
+        });
+        for key in 0..40 {
+            queue.push(key, None, Bulk, now);
+        }
+        assert_eq!(std::iter::from_fn(|| queue.pop(now)).count(), 40);
+    }
+
+    #[test]
+    fn a_key_that_changes_its_group_is_held_by_the_new_one_alone() {
+        let (mut queue, now) = queue(Limits {
+            total: 9,
+            bulk: 9,
+            group: 2,
+        });
+        queue.push(1, Some(0), Edit, now);
+        queue.push(2, Some(0), Edit, now);
+        queue.push(3, Some(0), Edit, now);
+        queue.push(4, Some(1), Edit, now);
+        assert_eq!(
+            std::iter::from_fn(|| queue.pop(now))
+                .map(|job| job.key)
+                .collect::<Vec<_>>(),
+            [1, 4, 2]
+        );
+        queue.push(1, Some(1), Edit, now);
+        queue.push(3, Some(1), Edit, now);
+        assert_eq!(next(&mut queue, now), Some((3, Edit)));
+        queue.done(&1);
+        assert_eq!(queue.pop(now), None, "its group holds two");
+        queue.push(5, Some(0), Edit, now);
+        assert_eq!(
+            next(&mut queue, now),
+            Some((5, Edit)),
+            "the place it freed was the old group's"
+        );
+        queue.done(&4);
+        assert_eq!(next(&mut queue, now), Some((1, Edit)));
+    }
+
+    #[test]
+    fn the_oldest_wait_counts_from_the_push_or_the_due_time() {
+        let (mut queue, now) = queue(Limits { total: 1, ..LIMITS });
+        assert_eq!(queue.oldest_waiting(now), None);
+        queue.schedule(1, None, Bulk, now + 5 * SECOND);
+        assert_eq!(queue.oldest_waiting(now + 4 * SECOND), None);
+        assert_eq!(queue.oldest_waiting(now + 8 * SECOND), Some(3 * SECOND), "nobody pops");
+        queue.push(2, None, Edit, now + 7 * SECOND);
+        assert_eq!(next(&mut queue, now + 8 * SECOND), Some((2, Edit)));
+        assert_eq!(
+            queue.oldest_waiting(now + 9 * SECOND),
+            Some(4 * SECOND),
+            "it waits in its lane now"
+        );
+        queue.push(1, None, Edit, now + 9 * SECOND);
+        assert_eq!(
+            queue.oldest_waiting(now + 9 * SECOND),
+            Some(4 * SECOND),
+            "a promotion does not make it younger"
+        );
+        queue.done(&2);
+        assert_eq!(next(&mut queue, now + 9 * SECOND), Some((1, Edit)));
+        assert_eq!(queue.oldest_waiting(now + 99 * SECOND), None);
+    }
+
+    thread_local! { static HASHED: Cell<usize> = const { Cell::new(0) }; }
+
+    /// A key that counts how often it is looked at.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    struct Counted(u32);
+
+    impl Hash for Counted {
+        fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+            HASHED.set(HASHED.get() + 1);
+            self.0.hash(state);
+        }
+    }
+
+    #[test]
+    fn blocked_keys_are_not_looked_at() {
+        let now = Instant::now();
+        let mut queue: Queue<Counted, Counted> = Queue::new(Limits {
+            total: 400,
+            bulk: 300,
+            group: 4,
+        });
+        for key in 0..20_000 {
+            queue.push(Counted(key), Some(Counted(key % 50)), Bulk, now);
+        }
+        while queue.pop(now).is_some() {}
+        assert_eq!(queue.running(), 150);
+        queue.push(Counted(90_000), Some(Counted(99)), Bulk, now);
+        HASHED.set(0);
+        assert_eq!(next(&mut queue, now), Some((Counted(90_000), Bulk)));
+        assert_eq!(queue.pop(now), None);
+        assert!(HASHED.get() < 10, "{} looks", HASHED.get());
+    }
+
+    /// What the queue should be, told in the plainest way: every question looks at every key.
+    #[derive(Default)]
+    struct Model {
+        keys: HashMap<u32, Known>,
+        counter: u64,
+    }
+
+    #[derive(Default, Clone)]
+    struct Known {
+        group: Option<u8>,
+        queued: Option<(Lane, u64)>,
+        due: Option<(Instant, u64, Lane)>,
+        running: Option<(Lane, Option<u8>)>,
+        again: Option<Lane>,
+        forgotten: bool,
+    }
+
+    impl Model {
+        fn count(&mut self) -> u64 {
+            self.counter += 1;
+            self.counter
+        }
+
+        fn known(&mut self, key: u32, group: Option<u8>) -> &mut Known {
+            let known = self.keys.entry(key).or_default();
+            known.group = group;
+            known
+        }
+
+        fn push(&mut self, key: u32, group: Option<u8>, lane: Lane) {
+            let number = self.count();
+            let known = self.known(key, group);
+            if known.running.is_some() {
+                known.again = Some(known.again.map_or(lane, |told| told.min(lane)));
+                known.forgotten = false;
+            } else if known.queued.is_none_or(|(old, _)| lane < old) {
+                known.queued = Some((lane, number));
+            }
+        }
+
+        fn delay(&mut self, key: u32, group: Option<u8>, lane: Lane, at: Instant, replace: bool) {
+            let number = self.count();
+            if self.keys.get(&key).is_some_and(|known| known.forgotten) {
+                return;
+            }
+            let known = self.known(key, group);
+            known.due = Some(match known.due {
+                Some(old) if !replace => {
+                    let (at, number) = if old.0 <= at { (old.0, old.1) } else { (at, number) };
+                    (at, number, lane.min(old.2))
+                }
+                _ => (at, number, lane),
+            });
+        }
+
+        fn forget(&mut self, key: u32) {
+            if let Some(known) = self.keys.get_mut(&key) {
+                (known.queued, known.due, known.again) = (None, None, None);
+                known.forgotten = known.running.is_some();
+            }
+            self.clean();
+        }
+
+        fn done(&mut self, key: u32) {
+            let known = self.keys.get_mut(&key).unwrap();
+            known.running = None;
+            known.forgotten = false;
+            let (group, again) = (known.group, known.again.take());
+            if let Some(lane) = again {
+                self.push(key, group, lane);
+            }
+            self.clean();
+        }
+
+        fn clean(&mut self) {
+            self.keys
+                .retain(|_, known| known.queued.is_some() || known.due.is_some() || known.running.is_some());
+        }
+
+        fn running(&self, which: impl Fn(Lane, Option<u8>) -> bool) -> usize {
+            self.keys
+                .values()
+                .filter(|known| known.running.is_some_and(|(lane, group)| which(lane, group)))
+                .count()
+        }
+
+        /// The keys of a lane that may run, with their numbers.
+        fn eligible(&self, limits: Limits, lane: Lane) -> Vec<(u64, u32)> {
+            let bulk_of_group = limits.group.min(limits.group.saturating_sub(1).max(1));
+            let full = self.running(|_, _| true) >= limits.total
+                || (lane == Bulk && self.running(|running, _| running == Bulk) >= limits.bulk);
+            let waits = self
+                .keys
+                .iter()
+                .filter_map(|(key, known)| Some((known.queued?, *key, known.group)));
+            waits
+                .filter(|((queued, _), ..)| *queued == lane && !full)
+                .filter(|(_, _, group)| {
+                    group.is_none()
+                        || self.running(|_, running| running == *group) < limits.group
+                            && (lane == Edit
+                                || self.running(|lane, running| lane == Bulk && running == *group) < bulk_of_group)
+                })
+                .map(|((_, number), key, _)| (number, key))
+                .collect()
+        }
+
+        /// Holds what the queue gave against what it may give, and takes it over.
+        fn popped(&mut self, limits: Limits, now: Instant, job: Option<&Job<u32>>) {
+            let mut due: Vec<_> = self
+                .keys
+                .iter()
+                .filter_map(|(key, known)| known.due.map(|(at, number, lane)| (at, number, *key, lane)))
+                .collect();
+            due.sort();
+            for (_, _, key, lane) in due.into_iter().take_while(|(at, ..)| *at <= now) {
+                let known = self.keys.get_mut(&key).unwrap();
+                known.due = None;
+                let group = known.group;
+                self.push(key, group, lane);
+            }
+            let lane = [Edit, Bulk]
+                .into_iter()
+                .find(|lane| !self.eligible(limits, *lane).is_empty());
+            assert_eq!(
+                job.map(|job| job.lane),
+                lane,
+                "a key runs as soon as it may, and edits first"
+            );
+            let Some(Job { key, lane }) = job else { return };
+            let eligible = self.eligible(limits, *lane);
+            let group = self.keys[key].group;
+            let first = eligible
+                .iter()
+                .filter(|(_, other)| self.keys[other].group == group)
+                .min();
+            assert_eq!(
+                first.map(|(_, key)| key),
+                Some(key),
+                "first in, first out within a group"
+            );
+            let known = self.keys.get_mut(key).unwrap();
+            assert_eq!(known.running, None, "no key runs twice at once");
+            (known.queued, known.due, known.running) = (None, None, Some((*lane, group)));
+        }
+
+        /// The limits hold, and the queue knows no more and no less than the model.
+        fn check(&self, limits: Limits, queue: &Queue<u32, u8>) {
+            assert!(self.running(|_, _| true) <= limits.total);
+            assert!(self.running(|lane, _| lane == Bulk) <= limits.bulk);
+            for group in 0..4 {
+                assert!(self.running(|_, running| running == Some(group)) <= limits.group);
+            }
+            assert_eq!(queue.running(), self.running(|_, _| true));
+            for lane in [Edit, Bulk] {
+                let waits = self
+                    .keys
+                    .values()
+                    .filter(|known| known.queued.is_some_and(|(queued, _)| queued == lane));
+                assert_eq!(queue.queued(lane), waits.count());
+                assert!(queue.ring.of(lane).len() <= queue.groups.len());
+            }
+            assert_eq!(queue.keys.keys().collect::<HashSet<_>>(), self.keys.keys().collect());
+            let due = self.keys.values().filter_map(|known| known.due);
+            assert_eq!(queue.later.len(), due.clone().count());
+            assert_eq!(queue.next_due(), due.map(|(at, ..)| at).min());
+            let waiting = self
+                .keys
+                .values()
+                .filter(|known| known.queued.is_some())
+                .map(|known| known.group);
+            let running = self
+                .keys
+                .values()
+                .filter_map(|known| known.running)
+                .map(|(_, group)| group);
+            assert_eq!(
+                queue.groups.keys().copied().collect::<HashSet<_>>(),
+                waiting.chain(running).collect()
+            );
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(u32, Option<u8>, Lane),
+        Delay {
+            key: u32,
+            group: Option<u8>,
+            lane: Lane,
+            ms: u64,
+            replace: bool,
+        },
+        Pop,
+        Done(prop::sample::Index),
+        Forget(u32),
+        Pass(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let key = || 0_u32..16;
+        let lane = || prop_oneof![Just(Edit), Just(Bulk)];
+        let group = || prop::option::weighted(0.9, 0_u8..4);
+        prop_oneof![
+            6 => (key(), group(), lane()).prop_map(|(key, group, lane)| Step::Push(key, group, lane)),
+            3 => (key(), group(), lane(), 0_u64..50, any::<bool>())
+                .prop_map(|(key, group, lane, ms, replace)| Step::Delay { key, group, lane, ms, replace }),
+            8 => Just(Step::Pop),
+            5 => any::<prop::sample::Index>().prop_map(Step::Done),
+            1 => key().prop_map(Step::Forget),
+            2 => (0_u64..30).prop_map(Step::Pass),
+        ]
+    }
+
+    fn limits() -> impl Strategy<Value = Limits> {
+        (1_usize..8, 1_usize..8, 1_usize..5).prop_map(|(total, bulk, group)| Limits { total, bulk, group })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn does_what_the_model_does(limits in limits(), steps in prop::collection::vec(step(), 0..200)) {
+            let (mut queue, mut now) = queue(limits);
+            let mut model = Model::default();
+            let mut running: Vec<u32> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Push(key, group, lane) => {
+                        queue.push(key, group, lane, now);
+                        model.push(key, group, lane);
+                    }
+                    Step::Delay { key, group, lane, ms, replace } => {
+                        let at = now + Duration::from_millis(ms);
+                        if replace {
+                            queue.reschedule(key, group, lane, at);
+                        } else {
+                            queue.schedule(key, group, lane, at);
+                        }
+                        model.delay(key, group, lane, at, replace);
+                    }
+                    Step::Pop => {
+                        let job = queue.pop(now);
+                        model.popped(limits, now, job.as_ref());
+                        running.extend(job.map(|job| job.key));
+                    }
+                    Step::Done(index) if !running.is_empty() => {
+                        let key = running.swap_remove(index.index(running.len()));
+                        queue.done(&key);
+                        model.done(key);
+                    }
+                    Step::Done(_) => queue.done(&99),
+                    Step::Forget(key) => {
+                        queue.forget(&key);
+                        model.forget(key);
+                    }
+                    Step::Pass(ms) => now += Duration::from_millis(ms),
+                }
+                model.check(limits, &queue);
+            }
+
+            // Whatever was asked for and not forgotten runs in the end, and nothing is left behind.
+            loop {
+                let job = queue.pop(now);
+                model.popped(limits, now, job.as_ref());
+                model.check(limits, &queue);
+                if let Some(job) = job {
+                    running.push(job.key);
+                } else if let Some(key) = running.pop() {
+                    queue.done(&key);
+                    model.done(key);
+                } else if let Some(at) = queue.next_due() {
+                    now = at;
+                } else {
+                    break;
+                }
+            }
+            prop_assert!(queue.is_idle() && model.keys.is_empty());
+            prop_assert!(queue.keys.is_empty() && queue.groups.is_empty() && queue.later.is_empty());
+        }
+
+        /// While a group waits, no other is served twice before it, but for the time that it is at its own limit.
+        #[test]
+        fn no_group_starves(
+            limits in limits(),
+            sizes in prop::collection::vec(1_usize..40, 2..8),
+            ends in prop::collection::vec(any::<prop::sample::Index>(), 400),
+        ) {
+            let (mut queue, now) = queue(limits);
+            let groups = sizes.len();
+            let group_of = |key: u32| usize::try_from(key / 100).unwrap();
+            for (group, size) in (0_u8..).zip(&sizes) {
+                for key in (0_u32..).take(*size) {
+                    queue.push(u32::from(group) * 100 + key, Some(group), Edit, now);
+                }
+            }
+            let mut left = sizes.clone();
+            let mut running: Vec<u32> = Vec::new();
+            let mut served_since: Vec<HashMap<usize, usize>> = vec![HashMap::new(); groups];
+            for end in ends {
+                while let Some(job) = queue.pop(now) {
+                    let served = group_of(job.key);
+                    running.push(job.key);
+                    left[served] -= 1;
+                    served_since[served].clear();
+                    for waiting in (0..groups).filter(|group| *group != served && left[*group] > 0) {
+                        let at_limit = running.iter().filter(|key| group_of(**key) == waiting).count() >= limits.group;
+                        let times = served_since[waiting].entry(served).or_default();
+                        *times = if at_limit { 0 } else { *times + 1 };
+                        prop_assert!(*times <= 1, "group {waiting} stands behind group {served} twice");
+                    }
+                }
+                if running.is_empty() {
+                    break;
+                }
+                queue.done(&running.swap_remove(end.index(running.len())));
+            }
+            prop_assert_eq!(left.iter().sum::<usize>(), 0);
+        }
+    }
+}

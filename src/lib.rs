@@ -1,5 +1,26 @@
-//! Keeps Microsoft Intune compliance management partners as Kubernetes resources say.
+//! Keeps Microsoft Intune's compliance management partners as Kubernetes resources say.
+//!
+//! Data flows one way: **watch → resolve → claim → observe (Graph) → plan (pure) → apply (Graph) → status (pure) → write
+//! (Kubernetes)**. Where to look for a rule:
+//!
+//! | rule | file |
+//! |---|---|
+//! | which fields are sent | `partner/plan.rs` |
+//! | who may touch an object | `partner/claim.rs`, asked by `partner/apply.rs` |
+//! | what a reason means and when it is tried again | `api/reason.rs` |
+//! | what stands in status, and when it is written | `partner/status.rs`, `runtime/write.rs` |
+//! | what a Graph or Entra error means | `graph/error.rs` |
+//! | what is validated at apply | `api/` |
+//! | who reads Secrets | `credentials.rs` |
+//! | how fast | `graph/throttle.rs`, `runtime/backoff.rs`, `runtime/queue.rs` |
+//! | when polls happen | `connection.rs` |
+//! | what is told as events | `partner/report.rs` |
+//! | which changes lead to a pass | `runtime/index.rs` |
 
 pub mod api;
+pub mod connection;
+pub mod credentials;
 pub mod graph;
+pub mod options;
+pub mod partner;
 pub mod runtime;

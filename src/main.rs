@@ -1,2 +1,105 @@
-//! Binary.
-fn main() {}
+//! The operator's binary: arguments and wiring.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use compliance_partner_operator::api;
+use compliance_partner_operator::options::{Command, CommandLine, LogFormat, LogLevel, RunOptions};
+use compliance_partner_operator::runtime::{admin, controller};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::filter::LevelFilter;
+
+fn main() -> ExitCode {
+    match CommandLine::parse().command {
+        Command::Crd => print_crds(),
+        Command::Run(options) => run(&options),
+    }
+}
+
+fn print_crds() -> ExitCode {
+    for crd in api::crds() {
+        match api::to_yaml(&crd) {
+            Ok(yaml) => print!("---\n{yaml}"),
+            Err(error) => return failed(&format!("a CustomResourceDefinition cannot be written: {error}")),
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(options: &RunOptions) -> ExitCode {
+    log_to_stdout(options);
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        return failed("another TLS provider is installed already");
+    }
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime.block_on(operate(options)),
+        Err(error) => failed(&format!("the runtime cannot be started: {error}")),
+    }
+}
+
+async fn operate(options: &RunOptions) -> ExitCode {
+    let (served, serving) = watch::channel(None);
+    match admin::bind(options.admin_address).await {
+        Ok(listener) => drop(tokio::spawn(admin::serve(listener, serving))),
+        Err(error) => return failed(&format!("--admin-address {}: {error}", options.admin_address)),
+    }
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return failed("signals cannot be received");
+    };
+    let (ask_to_stop, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        ask_to_stop.send_replace(true);
+    });
+    let client = tokio::select! {
+        client = connect() => client,
+        () = stopped(stop.clone()) => return ExitCode::SUCCESS,
+    };
+    let operator = match controller::Operator::new(client, options.config()).await {
+        Ok(operator) => operator,
+        Err(error) => return failed(&error.to_string()),
+    };
+    let (context, health) = (operator.context.clone(), operator.health.clone());
+    served.send_replace(Some(admin::Served { context, health }));
+    operator.run(stop).await;
+    ExitCode::SUCCESS
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Waits for a configuration: a pod may be up before its ServiceAccount token, a person before the kubeconfig.
+async fn connect() -> kube::Client {
+    let mut told = false;
+    loop {
+        match compliance_partner_operator::runtime::client::infer().await {
+            Ok(client) => return client,
+            Err(error) if !told => tracing::warn!(%error, "no way to an API server yet: set KUBECONFIG, or run in a pod; waiting"),
+            Err(error) => tracing::debug!(%error, "still no way to an API server"),
+        }
+        told = true;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+fn log_to_stdout(options: &RunOptions) {
+    let level = match options.log_level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    compliance_partner_operator::runtime::log::init(level, options.log_format == LogFormat::Json);
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("compliance-partner-operator: {why}");
+    ExitCode::FAILURE
+}

@@ -210,8 +210,9 @@ impl Session {
         let mut next: Option<String> = None;
         for _ in 0..MOST_PAGES {
             let link = next.take();
+            let link = link.as_deref();
             let page = self
-                .authorized(Kind::Read, priority, async |token| self.graph.page(token, link.as_deref()).await)
+                .authorized(Kind::Read, priority, |token| async move { self.graph.page(&token, link).await })
                 .await?;
             for row in page.rows {
                 // A row without an id can be nobody's: it costs nobody but itself.
@@ -237,27 +238,30 @@ impl Session {
 
     /// Reads one object anew.
     pub async fn get(&self, id: &str, priority: Priority) -> Result<Partner, Trouble> {
-        self.authorized(Kind::Read, priority, async |token| self.graph.get(token, id).await).await
+        self.authorized(Kind::Read, priority, |token| async move { self.graph.get(&token, id).await }).await
     }
 
     /// Changes one object.
     pub async fn patch(&self, id: &str, patch: &Patch, priority: Priority) -> Result<Taken, Trouble> {
-        self.authorized(Kind::Write, priority, async |token| self.graph.patch(token, id, patch).await).await
+        self.authorized(Kind::Write, priority, |token| async move { self.graph.patch(&token, id, patch).await }).await
     }
 
     /// Makes one call with the token; a 401 gets one fresh token and one more try.
-    async fn authorized<T>(
+    async fn authorized<T, F>(
         &self,
         kind: Kind,
         priority: Priority,
-        call: impl AsyncFn(&Token) -> Result<T, Failure>,
-    ) -> Result<T, Trouble> {
+        call: impl Fn(Arc<Token>) -> F,
+    ) -> Result<T, Trouble>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let mut refused: Option<Arc<Token>> = None;
         loop {
             let token = self.token(refused.as_ref()).await?;
             let permit = self.budget.acquire(kind, priority).await;
             permit.map_err(|closed| Trouble::Graph(throttled(closed.0)))?;
-            let failure = match call(&token).await {
+            let failure = match call(Arc::clone(&token)).await {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };

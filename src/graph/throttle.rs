@@ -546,28 +546,70 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn edits_go_before_polls_and_each_in_the_order_of_coming() {
-        let (budget, went, mut set) = (budget(small()), Went::default(), JoinSet::new());
-        fill(&budget, Kind::Write, 3).await;
-        for name in [
-            "poll write 1",
-            "poll write 2",
-            "edit write 1",
-            "poll write 3",
-            "edit write 2",
-        ] {
-            ask(&mut set, &budget, &went, name).await;
-        }
-        set.join_all().await;
-        assert_eq!(
-            names(&went),
+        let cases = [
             [
-                "edit write 1",
-                "edit write 2",
                 "poll write 1",
                 "poll write 2",
-                "poll write 3"
-            ]
-        );
+                "edit write 1",
+                "poll write 3",
+                "edit write 2",
+            ],
+            [
+                "poll read 1",
+                "poll read 2",
+                "edit read 1",
+                "poll read 3",
+                "edit read 2",
+            ],
+            [
+                "poll read 1",
+                "poll write 2",
+                "edit read 1",
+                "poll read 3",
+                "edit write 2",
+            ],
+        ];
+        for names_in_order_of_coming in cases {
+            let (budget, went, mut set) = (budget(small()), Went::default(), JoinSet::new());
+            fill(&budget, Kind::Write, 3).await;
+            fill(&budget, Kind::Read, 4).await;
+            for name in names_in_order_of_coming {
+                ask(&mut set, &budget, &went, name).await;
+            }
+            set.join_all().await;
+            let [poll1, poll2, edit1, poll3, edit2] = names_in_order_of_coming;
+            assert_eq!(names(&went), [edit1, edit2, poll1, poll2, poll3]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_edit_goes_before_a_poll_that_wakes_first() {
+        for kind in [Kind::Read, Kind::Write] {
+            let budget = budget(Ledger::new(Window::new(1, SPAN), Window::new(1, SPAN)));
+            fill(&budget, kind, 1).await;
+            let mut poll = Box::pin(budget.acquire(kind, Priority::Poll));
+            let mut edit = Box::pin(budget.acquire(kind, Priority::Edit));
+            assert!(futures::poll!(&mut poll).is_pending());
+            assert!(futures::poll!(&mut edit).is_pending());
+            tokio::time::advance(SPAN + SECOND).await;
+            assert!(
+                futures::poll!(&mut poll).is_pending(),
+                "the edit has not looked yet, and is still first"
+            );
+            assert!(futures::poll!(&mut edit).is_ready());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_close_reaches_those_behind_one_that_does_not_look() {
+        let budget = budget(small());
+        fill(&budget, Kind::Write, 3).await;
+        let mut first = Box::pin(budget.acquire(Kind::Write, Priority::Edit));
+        let mut second = Box::pin(budget.acquire(Kind::Write, Priority::Poll));
+        assert!(futures::poll!(&mut first).is_pending());
+        assert!(futures::poll!(&mut second).is_pending());
+        budget.close(SECOND);
+        assert_eq!(futures::poll!(&mut second), std::task::Poll::Ready(Err(Closed(SECOND))));
     }
 
     #[tokio::test(start_paused = true)]
@@ -720,7 +762,10 @@ mod tests {
     /// One who asks: when, what, how urgently, and how long it has patience.
     type Asker = (u64, bool, bool, Option<u64>);
 
-    fn simulate(askers: Vec<Asker>, closes: Vec<(u64, u64)>) -> (Vec<(Instant, bool)>, Vec<(Instant, Instant)>, usize) {
+    /// What came of it: who went when and whether to write, what was closed from when to when, and how many still wait.
+    type Outcome = (Vec<(Instant, bool)>, Vec<(Instant, Instant)>, usize);
+
+    fn simulate(askers: Vec<Asker>, closes: Vec<(u64, u64)>) -> Outcome {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -728,10 +773,10 @@ mod tests {
             .unwrap();
         runtime.block_on(async move {
             let (budget, mut set) = (budget(small()), JoinSet::new());
-            let mut closers = JoinSet::new();
+            let mut services = JoinSet::new();
             for (at, length) in closes {
                 let budget = Arc::clone(&budget);
-                closers.spawn(async move {
+                services.spawn(async move {
                     tokio::time::sleep(Duration::from_millis(at)).await;
                     let length = Duration::from_millis(length);
                     budget.close(length);
@@ -751,9 +796,9 @@ mod tests {
             }
             let mut went: Vec<_> = set.join_all().await.into_iter().flatten().collect();
             went.sort();
-            let closed = closers.join_all().await;
+            let shut = services.join_all().await;
             let state = budget.state();
-            (went, closed, state.reads.len() + state.writes.len())
+            (went, shut, state.reads.len() + state.writes.len())
         })
     }
 

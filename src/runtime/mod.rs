@@ -2,9 +2,11 @@
 
 pub mod admin;
 pub mod backoff;
+pub mod client;
 pub mod controller;
 pub mod events;
 pub mod index;
+pub mod log;
 pub mod metrics;
 pub mod queue;
 pub mod text;

@@ -513,8 +513,8 @@ mod tests {
         }
     }
 
-    fn job<K>(key: K, lane: Lane) -> Option<Job<K>> {
-        Some(Job { key, lane })
+    fn next<K: Clone + Eq + Hash, G: Clone + Eq + Hash>(queue: &mut Queue<K, G>, now: Instant) -> Option<(K, Lane)> {
+        queue.pop(now).map(|job| (job.key, job.lane))
     }
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -527,7 +527,7 @@ mod tests {
         }
         assert_eq!((queue.queued(Edit), queue.queued(Bulk)), (2, 2));
         for expected in [(3, Edit), (4, Edit), (1, Bulk), (2, Bulk)] {
-            assert_eq!(queue.pop(now), job(expected.0, expected.1));
+            assert_eq!(next(&mut queue, now), Some(expected));
         }
         assert_eq!(queue.pop(now), None);
         assert_eq!(queue.running(), 4);
@@ -542,8 +542,8 @@ mod tests {
         queue.push(1, None, Edit, now);
         queue.push(1, None, Bulk, now);
         queue.push(2, None, Bulk, now);
-        assert_eq!(queue.pop(now), job(2, Edit));
-        assert_eq!(queue.pop(now), job(1, Edit));
+        assert_eq!(next(&mut queue, now), Some((2, Edit)));
+        assert_eq!(next(&mut queue, now), Some((1, Edit)));
         assert_eq!(queue.pop(now), None);
     }
 
@@ -551,13 +551,13 @@ mod tests {
     fn what_is_pushed_while_it_runs_runs_again_in_the_best_lane() {
         let (mut queue, now) = queue(roomy());
         queue.push(1, Some(0), Bulk, now);
-        assert_eq!(queue.pop(now), job(1, Bulk));
+        assert_eq!(next(&mut queue, now), Some((1, Bulk)));
         for lane in [Bulk, Edit, Bulk] {
             queue.push(1, Some(0), lane, now);
         }
         assert_eq!(queue.pop(now), None, "it does not run twice at once");
         queue.done(&1);
-        assert_eq!(queue.pop(now), job(1, Edit));
+        assert_eq!(next(&mut queue, now), Some((1, Edit)));
         queue.done(&1);
         assert!(queue.is_idle());
         assert!(queue.keys.is_empty() && queue.groups.is_empty());
@@ -575,7 +575,7 @@ mod tests {
         assert_eq!(queue.next_due(), Some(now + 7 * SECOND));
         assert!(queue.is_idle());
         assert_eq!(queue.pop(now + 6 * SECOND), None);
-        assert_eq!(queue.pop(now + 7 * SECOND), job(1, Bulk));
+        assert_eq!(next(&mut queue, now + 7 * SECOND), Some((1, Bulk)));
         assert_eq!(queue.next_due(), None);
     }
 
@@ -584,7 +584,7 @@ mod tests {
         let (mut queue, now) = queue(roomy());
         queue.schedule(1, None, Bulk, now + SECOND);
         queue.schedule(1, None, Edit, now + 2 * SECOND);
-        assert_eq!(queue.pop(now + SECOND), job(1, Edit));
+        assert_eq!(next(&mut queue, now + SECOND), Some((1, Edit)));
     }
 
     #[test]
@@ -593,23 +593,23 @@ mod tests {
         queue.schedule(1, None, Bulk, now + SECOND);
         queue.push(1, None, Edit, now);
         assert_eq!(queue.next_due(), Some(now + SECOND), "a push clears nothing");
-        assert_eq!(queue.pop(now), job(1, Edit));
+        assert_eq!(next(&mut queue, now), Some((1, Edit)));
         assert_eq!(queue.next_due(), None);
         queue.schedule(1, None, Bulk, now + 3 * SECOND);
         queue.done(&1);
         assert_eq!(queue.pop(now + SECOND), None);
-        assert_eq!(queue.pop(now + 3 * SECOND), job(1, Bulk));
+        assert_eq!(next(&mut queue, now + 3 * SECOND), Some((1, Bulk)));
     }
 
     #[test]
     fn what_falls_due_while_it_runs_runs_again() {
         let (mut queue, now) = queue(roomy());
         queue.push(1, None, Edit, now);
-        assert_eq!(queue.pop(now), job(1, Edit));
+        assert_eq!(next(&mut queue, now), Some((1, Edit)));
         queue.schedule(1, None, Bulk, now + SECOND);
         assert_eq!(queue.pop(now + 2 * SECOND), None);
         queue.done(&1);
-        assert_eq!(queue.pop(now + 2 * SECOND), job(1, Bulk));
+        assert_eq!(next(&mut queue, now + 2 * SECOND), Some((1, Bulk)));
     }
 
     #[test]
@@ -619,7 +619,7 @@ mod tests {
         queue.schedule(1, Some(0), Bulk, now + SECOND);
         queue.push(2, Some(0), Edit, now);
         queue.forget(&1);
-        assert_eq!(queue.pop(now + SECOND), job(2, Edit));
+        assert_eq!(next(&mut queue, now + SECOND), Some((2, Edit)));
 
         queue.push(2, Some(0), Edit, now);
         queue.forget(&2);
@@ -633,12 +633,12 @@ mod tests {
     fn an_object_that_comes_back_under_its_name_runs() {
         let (mut queue, now) = queue(roomy());
         queue.push(1, None, Edit, now);
-        assert_eq!(queue.pop(now), job(1, Edit));
+        assert_eq!(next(&mut queue, now), Some((1, Edit)));
         queue.forget(&1);
         queue.push(1, None, Bulk, now);
         queue.schedule(1, None, Bulk, now + SECOND);
         queue.done(&1);
-        assert_eq!(queue.pop(now), job(1, Bulk));
+        assert_eq!(next(&mut queue, now), Some((1, Bulk)));
     }
 
     #[test]
@@ -660,12 +660,12 @@ mod tests {
         );
         queue.push(300, Some(0), Edit, now);
         queue.push(301, Some(0), Edit, now);
-        assert_eq!(queue.pop(now), job(300, Edit));
+        assert_eq!(next(&mut queue, now), Some((300, Edit)));
         assert_eq!(queue.pop(now), None, "now the group holds four");
         queue.push(302, Some(1), Edit, now);
-        assert_eq!(queue.pop(now), job(302, Edit));
+        assert_eq!(next(&mut queue, now), Some((302, Edit)));
         queue.done(&0);
-        assert_eq!(queue.pop(now), job(301, Edit));
+        assert_eq!(next(&mut queue, now), Some((301, Edit)));
     }
 
     #[test]
@@ -676,7 +676,7 @@ mod tests {
             group: 1,
         });
         queue.push(1, Some(0), Bulk, now);
-        assert_eq!(queue.pop(now), job(1, Bulk));
+        assert_eq!(next(&mut queue, now), Some((1, Bulk)));
     }
 
     #[test]
@@ -736,13 +736,17 @@ mod tests {
         );
         queue.push(1, Some(1), Edit, now);
         queue.push(3, Some(1), Edit, now);
-        assert_eq!(queue.pop(now), job(3, Edit));
+        assert_eq!(next(&mut queue, now), Some((3, Edit)));
         queue.done(&1);
         assert_eq!(queue.pop(now), None, "its group holds two");
         queue.push(5, Some(0), Edit, now);
-        assert_eq!(queue.pop(now), job(5, Edit), "the place it freed was the old group's");
+        assert_eq!(
+            next(&mut queue, now),
+            Some((5, Edit)),
+            "the place it freed was the old group's"
+        );
         queue.done(&4);
-        assert_eq!(queue.pop(now), job(1, Edit));
+        assert_eq!(next(&mut queue, now), Some((1, Edit)));
     }
 
     #[test]
@@ -753,7 +757,7 @@ mod tests {
         assert_eq!(queue.oldest_waiting(now + 4 * SECOND), None);
         assert_eq!(queue.oldest_waiting(now + 8 * SECOND), Some(3 * SECOND), "nobody pops");
         queue.push(2, None, Edit, now + 7 * SECOND);
-        assert_eq!(queue.pop(now + 8 * SECOND), job(2, Edit));
+        assert_eq!(next(&mut queue, now + 8 * SECOND), Some((2, Edit)));
         assert_eq!(
             queue.oldest_waiting(now + 9 * SECOND),
             Some(4 * SECOND),
@@ -766,7 +770,7 @@ mod tests {
             "a promotion does not make it younger"
         );
         queue.done(&2);
-        assert_eq!(queue.pop(now + 9 * SECOND), job(1, Edit));
+        assert_eq!(next(&mut queue, now + 9 * SECOND), Some((1, Edit)));
         assert_eq!(queue.oldest_waiting(now + 99 * SECOND), None);
     }
 
@@ -798,7 +802,7 @@ mod tests {
         assert_eq!(queue.running(), 150);
         queue.push(Counted(90_000), Some(Counted(99)), Bulk, now);
         HASHED.set(0);
-        assert_eq!(queue.pop(now), job(Counted(90_000), Bulk));
+        assert_eq!(next(&mut queue, now), Some((Counted(90_000), Bulk)));
         assert_eq!(queue.pop(now), None);
         assert!(HASHED.get() < 10, "{} looks", HASHED.get());
     }

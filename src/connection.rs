@@ -74,7 +74,12 @@ impl Sessions {
         let state = sessions.get(key)?;
         let session = Arc::clone(state.session.as_ref()?);
         let cloud = cloud(&state.spec);
-        Some(Open { session, verdict: state.verdict.clone(), cloud, tenant: state.spec.tenant_id.clone() })
+        Some(Open {
+            session,
+            verdict: state.verdict.clone(),
+            cloud,
+            tenant: state.spec.tenant_id.clone(),
+        })
     }
 
     /// What the last pass of a connection has come to, also where it has no session.
@@ -84,7 +89,11 @@ impl Sessions {
     }
 
     fn with<T>(&self, key: &ObjectKey, read: impl FnOnce(&mut State) -> T) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(key).map(read)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(key)
+            .map(read)
     }
 
     /// Drops the session of a connection that is gone.
@@ -117,7 +126,11 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
             Ok(listing) => (connected(), None, Some(listing)),
             Err(trouble) => {
                 let roles = session.roles().await;
-                let Told { reason, message, retry_after } = tell(&trouble, roles.as_deref(), false);
+                let Told {
+                    reason,
+                    message,
+                    retry_after,
+                } = tell(&trouble, roles.as_deref(), false);
                 (ConnectionVerdict { reason, message }, retry_after, None)
             }
         },
@@ -126,11 +139,17 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
     let wait = settle(ctx, key, &object, &verdict, retry_after);
     wake_partners(ctx, key, before.as_ref(), &verdict, listing.as_deref());
     if let Some(wait) = wait {
-        ctx.queue.schedule(Key::Connection(key.clone()), Some(key.clone()), Lane::Bulk, began + wait);
+        ctx.queue.schedule(
+            Key::Connection(key.clone()),
+            Some(key.clone()),
+            Lane::Bulk,
+            began + wait,
+        );
     }
     if written.is_err() {
         let soon = Instant::now() + ctx.config.timing.backoff;
-        ctx.queue.schedule(Key::Connection(key.clone()), Some(key.clone()), Lane::Bulk, soon);
+        ctx.queue
+            .schedule(Key::Connection(key.clone()), Some(key.clone()), Lane::Bulk, soon);
     }
     Report {
         key: Key::Connection(key.clone()),
@@ -151,7 +170,9 @@ fn connected() -> ConnectionVerdict {
 /// The session of the connection as it is now. `Err` where its kind of auth does not work in this version.
 fn open(ctx: &Context, object: &Connection) -> Result<Arc<Session>, ConnectionVerdict> {
     let mut sessions = ctx.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let stale = sessions.get(&object.key).is_none_or(|state| state.uid != object.uid || state.spec != object.spec);
+    let stale = sessions
+        .get(&object.key)
+        .is_none_or(|state| state.uid != object.uid || state.spec != object.spec);
     if stale {
         let state = State {
             uid: object.uid.clone(),
@@ -165,12 +186,16 @@ fn open(ctx: &Context, object: &Connection) -> Result<Arc<Session>, ConnectionVe
         };
         sessions.insert(object.key.clone(), state);
     }
-    sessions.get(&object.key).and_then(|state| state.session.clone()).ok_or_else(|| ConnectionVerdict {
-        reason: Reason::NotSupportedYet,
-        message: "This version of the operator supports auth.clientSecret alone: use it, or wait for a later version. \
+    sessions
+        .get(&object.key)
+        .and_then(|state| state.session.clone())
+        .ok_or_else(|| ConnectionVerdict {
+            reason: Reason::NotSupportedYet,
+            message:
+                "This version of the operator supports auth.clientSecret alone: use it, or wait for a later version. \
                   Nothing is sent to Entra or Graph."
-            .to_owned(),
-    })
+                    .to_owned(),
+        })
 }
 
 fn session(ctx: &Context, object: &Connection) -> Option<Session> {
@@ -232,7 +257,11 @@ async fn visit(
     if (asked || lane == Lane::Edit) && !first {
         session.recheck_credential().await?;
     }
-    let priority = if lane == Lane::Edit { Priority::Edit } else { Priority::Poll };
+    let priority = if lane == Lane::Edit {
+        Priority::Edit
+    } else {
+        Priority::Poll
+    };
     session.list(began, priority).await
 }
 
@@ -266,9 +295,12 @@ fn settle(
             // A refused credential is asked for no more often than its backoff allows, which the session keeps; its
             // Secret is looked at meanwhile.
             Retry::Secret | Retry::Credentials => Some(timing.secret),
-            Retry::Backoff | Retry::OnChangeOrSoon => {
-                Some(state.backoff.next(timing.backoff, timing.backoff_cap, retry_after, fastrand::f64()))
-            }
+            Retry::Backoff | Retry::OnChangeOrSoon => Some(state.backoff.next(
+                timing.backoff,
+                timing.backoff_cap,
+                retry_after,
+                fastrand::f64(),
+            )),
         }
     })?
 }
@@ -287,7 +319,8 @@ fn shortest_interval(ctx: &Context, key: &ObjectKey) -> Duration {
 /// A resource's own interval, or the operator's.
 #[must_use]
 pub fn sync_interval(ctx: &Context, own: Option<&str>) -> Duration {
-    own.and_then(parse_sync_interval).unwrap_or(ctx.config.timing.sync_interval)
+    own.and_then(parse_sync_interval)
+        .unwrap_or(ctx.config.timing.sync_interval)
 }
 
 /// Queues the partners whose turn it is: all where the verdict is another one, else those whose poll is due.
@@ -309,7 +342,9 @@ fn wake_partners(
     let tolerance = shortest_interval(ctx, key).mul_f64(0.2);
     let index = ctx.index.lock();
     let due = |partner: &ObjectKey| {
-        let Some(entry) = index.partner(partner) else { return false };
+        let Some(entry) = index.partner(partner) else {
+            return false;
+        };
         let interval = sync_interval(ctx, entry.object.spec.sync_interval.as_deref()).mul_f64(jitter);
         let read = entry.memory.read_at;
         read.is_none_or(|read| listing.began.saturating_duration_since(read) + tolerance >= interval)
@@ -334,7 +369,11 @@ pub struct Told {
 /// Puts trouble of a session in a user's words. `roles` are the token's, `write` whether it was to write.
 #[must_use]
 pub fn tell(trouble: &Trouble, roles: Option<&[String]>, write: bool) -> Told {
-    let told = |reason, message: String, retry_after| Told { reason, message, retry_after };
+    let told = |reason, message: String, retry_after| Told {
+        reason,
+        message,
+        retry_after,
+    };
     match trouble {
         Trouble::Credential(CredentialFailure::NotFound(message)) => {
             told(Reason::SecretNotFound, message.clone(), None)
@@ -445,9 +484,15 @@ async fn write_status(
         Ok(write::Write::Gone) => return Ok(false),
         Ok(write::Write::Done(resource_version)) => {
             let mut index = ctx.index.lock();
-            if let Some(entry) = index.connection_mut(&object.key).filter(|entry| entry.object.uid == object.uid) {
+            if let Some(entry) = index
+                .connection_mut(&object.key)
+                .filter(|entry| entry.object.uid == object.uid)
+            {
                 if newer(&resource_version, &entry.object.resource_version) {
-                    entry.written = Some(Written { resource_version, status: next.clone() });
+                    entry.written = Some(Written {
+                        resource_version,
+                        status: next.clone(),
+                    });
                 }
             }
         }
@@ -456,7 +501,7 @@ async fn write_status(
             return Err(error);
         }
     }
-    for notice in crate::partner::report::ready_turned_false(&previous.conditions, &next.conditions) {
+    if let Some(notice) = crate::partner::report::ready_turned_false(&previous.conditions, &next.conditions) {
         ctx.events.publish::<GraphConnection, _, _>(object, notice);
     }
     Ok(true)
@@ -464,7 +509,9 @@ async fn write_status(
 
 fn previous_status(ctx: &Context, object: &Connection) -> GraphConnectionStatus {
     let index = ctx.index.lock();
-    let entry = index.connection(&object.key).filter(|entry| entry.object.uid == object.uid);
+    let entry = index
+        .connection(&object.key)
+        .filter(|entry| entry.object.uid == object.uid);
     match entry {
         Some(entry) => match &entry.written {
             Some(written) => written.status.clone(),
@@ -497,7 +544,10 @@ fn next_status(
                 Err(row) => (row.id.as_deref()?, row.display_name.as_deref()),
             };
             let display_name = name.map(|name| text::clean(name, text::DISPLAY_NAME_CHARS));
-            Some(ListedPartner { id: text::clean(id, 128), display_name })
+            Some(ListedPartner {
+                id: text::clean(id, 128),
+                display_name,
+            })
         });
         // Cleaning and cutting may make two ids one; the API server refuses a status with a duplicate key.
         let mut seen = std::collections::BTreeSet::new();

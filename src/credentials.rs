@@ -42,7 +42,13 @@ impl ClientSecretSource {
     /// The key `key` of the Secret `namespace`/`name`.
     #[must_use]
     pub fn new(client: Client, namespace: &str, name: &str, key: &str, identity: Identity) -> Self {
-        Self { client, namespace: namespace.to_owned(), name: name.to_owned(), key: key.to_owned(), identity }
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            key: key.to_owned(),
+            identity,
+        }
     }
 
     fn not_granted(&self) -> CredentialFailure {
@@ -98,14 +104,19 @@ impl CredentialSource for ClientSecretSource {
         let secret = client_secret(&bytes).map_err(|why| {
             CredentialFailure::Invalid(format!("Secret {name}, key {key}: {why}. Nothing was sent to Entra."))
         })?;
-        Ok(Versioned { credential: Credential::ClientSecret(secret), version })
+        Ok(Versioned {
+            credential: Credential::ClientSecret(secret),
+            version,
+        })
     }
 }
 
 /// The client secret as Entra is to get it: one trailing line end, which editors and shells add, is cut.
 fn client_secret(bytes: &[u8]) -> Result<Zeroizing<String>, &'static str> {
     let text = std::str::from_utf8(bytes).map_err(|_| "the value is no UTF-8 text")?;
-    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    let text = text
+        .strip_suffix('\n')
+        .map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() {
         return Err("the value is empty");
     }
@@ -121,7 +132,13 @@ mod tests {
 
     #[test]
     fn one_trailing_line_end_is_cut_and_nothing_else() {
-        for (value, expected) in [("a~b+c", "a~b+c"), ("s\n", "s"), ("s\r\n", "s"), (" s ", " s "), ("é\"%20", "é\"%20")] {
+        for (value, expected) in [
+            ("a~b+c", "a~b+c"),
+            ("s\n", "s"),
+            ("s\r\n", "s"),
+            (" s ", " s "),
+            ("é\"%20", "é\"%20"),
+        ] {
             assert_eq!(client_secret(value.as_bytes()).unwrap().as_str(), expected);
         }
     }
@@ -135,7 +152,10 @@ mod tests {
 
     #[test]
     fn the_advice_names_the_operator_as_kubectl_wants_it() {
-        assert_eq!(Identity::new("system:serviceaccount:ops:cpo").subject(), "--serviceaccount=ops:cpo");
+        assert_eq!(
+            Identity::new("system:serviceaccount:ops:cpo").subject(),
+            "--serviceaccount=ops:cpo"
+        );
         assert_eq!(Identity::new("jane").subject(), "--user=jane");
     }
 }

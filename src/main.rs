@@ -33,7 +33,11 @@ fn run(options: &RunOptions) -> ExitCode {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         return failed("another TLS provider is installed already");
     }
-    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(operate(options)),
         Err(error) => failed(&format!("the runtime cannot be started: {error}")),
     }
@@ -45,7 +49,8 @@ async fn operate(options: &RunOptions) -> ExitCode {
         Ok(listener) => drop(tokio::spawn(admin::serve(listener, serving))),
         Err(error) => return failed(&format!("--admin-address {}: {error}", options.admin_address)),
     }
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return failed("signals cannot be received");
     };
     let (ask_to_stop, stop) = watch::channel(false);
@@ -80,7 +85,9 @@ async fn connect() -> kube::Client {
     loop {
         match compliance_partner_operator::runtime::client::infer().await {
             Ok(client) => return client,
-            Err(error) if !told => tracing::warn!(%error, "no way to an API server yet: set KUBECONFIG, or run in a pod; waiting"),
+            Err(error) if !told => {
+                tracing::warn!(%error, "no way to an API server yet: set KUBECONFIG, or run in a pod; waiting")
+            }
             Err(error) => tracing::debug!(%error, "still no way to an API server"),
         }
         told = true;

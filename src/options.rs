@@ -111,13 +111,19 @@ impl RunOptions {
     pub fn config(&self) -> Config {
         Config {
             watch_namespaces: self.watch_namespaces.clone(),
-            timing: Timing { sync_interval: self.sync_interval, ..Timing::default() },
+            timing: Timing {
+                sync_interval: self.sync_interval,
+                ..Timing::default()
+            },
             heartbeat: HeartbeatRules {
                 stale_after: self.heartbeat_stale_after,
                 resolution: self.heartbeat_resolution,
             },
             observe_only: self.observe_only,
-            endpoints: Endpoints { graph: self.graph_endpoint.clone(), authority: self.authority_host.clone() },
+            endpoints: Endpoints {
+                graph: self.graph_endpoint.clone(),
+                authority: self.authority_host.clone(),
+            },
             operator_identity_namespaces: self.operator_identity_namespaces.clone(),
             abandon_cleanup_after: self.abandon_cleanup_after.0,
             extra_roots: None,
@@ -150,7 +156,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             "ms" => 1,
             _ => return Err(EXPECTED.to_owned()),
         };
-        let part = number.checked_mul(millis).map(Duration::from_millis).ok_or("too long")?;
+        let part = number
+            .checked_mul(millis)
+            .map(Duration::from_millis)
+            .ok_or("too long")?;
         total = total.checked_add(part).ok_or("too long")?;
         rest = tail;
     }
@@ -174,7 +183,9 @@ fn abandon(text: &str) -> Result<Abandon, String> {
     if text == "never" {
         return Ok(Abandon(None));
     }
-    duration(text).map(|wait| Abandon(Some(wait))).map_err(|error| format!("{error}, or never"))
+    duration(text)
+        .map(|wait| Abandon(Some(wait)))
+        .map_err(|error| format!("{error}, or never"))
 }
 
 fn namespace(text: &str) -> Result<String, String> {
@@ -203,10 +214,26 @@ mod tests {
 
     #[test]
     fn durations_are_read_in_go_style() {
-        for (text, millis) in [("72h", 259_200_000), ("1h30m", 5_400_000), ("90s", 90_000), ("1m500ms", 60_500), ("0s", 0)] {
+        for (text, millis) in [
+            ("72h", 259_200_000),
+            ("1h30m", 5_400_000),
+            ("90s", 90_000),
+            ("1m500ms", 60_500),
+            ("0s", 0),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "10", "1d", "h", "-1s", "1.5h", "1h ", "99999999999999999999h", "9999999999h"] {
+        for text in [
+            "",
+            "10",
+            "1d",
+            "h",
+            "-1s",
+            "1.5h",
+            "1h ",
+            "99999999999999999999h",
+            "9999999999h",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -34,7 +34,12 @@ use super::{Condition, LocalReference};
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         description = "Why Ready has its status"
     ),
-    printcolumn(name = "Tenant", type_ = "string", json_path = ".spec.tenantId", description = "The tenant's id"),
+    printcolumn(
+        name = "Tenant",
+        type_ = "string",
+        json_path = ".spec.tenantId",
+        description = "The tenant's id"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Cloud",
@@ -163,7 +168,10 @@ pub struct ClientSecret {
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyReference {
     /// The name of the Secret.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
 
     /// The key in the Secret whose value is the client secret. Absent: client-secret.

@@ -58,7 +58,10 @@ pub struct Condition {
     pub last_transition_time: String,
 
     /// Why the condition has its status, in one word.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"))]
+    #[schemars(
+        length(min = 1, max = 1024),
+        regex(pattern = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
+    )]
     pub reason: String,
 
     /// What happened and what to do.
@@ -96,4 +99,12 @@ fn without_empty_metadata(mut crd: CustomResourceDefinition) -> CustomResourceDe
         }
     }
     crd
+}
+
+/// A CRD as YAML, as the files in `crds/` have it.
+///
+/// # Errors
+/// Where it cannot be written as YAML.
+pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::ser::Error> {
+    serde_saphyr::to_string(crd)
 }

@@ -173,7 +173,11 @@ pub struct ComplianceManagementPartnerSpec {
 pub struct PartnerReference {
     /// The id of the object in Graph. The GraphConnection's status.partners lists the ids of the tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(max = 128), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"))]
+    #[schemars(
+        with = "String",
+        length(max = 128),
+        regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+    )]
     pub id: Option<String>,
 
     /// The exact display name of the object in Graph; it must be unique in the tenant. Looked up once: afterwards the
@@ -420,8 +424,22 @@ mod tests {
     #[test]
     fn sync_intervals_that_the_schema_refuses_are_refused_here_too() {
         for text in [
-            "59s", "24h1s", "10", "600", "10min", "1d", "", "-5m", "1h30", "99999999999h", "1m1m1m1m", "1.5h", "100ms",
-            "h", "1 m", "١m",
+            "59s",
+            "24h1s",
+            "10",
+            "600",
+            "10min",
+            "1d",
+            "",
+            "-5m",
+            "1h30",
+            "99999999999h",
+            "1m1m1m1m",
+            "1.5h",
+            "100ms",
+            "h",
+            "1 m",
+            "١m",
         ] {
             assert_eq!(parse_sync_interval(text), None, "{text}");
         }

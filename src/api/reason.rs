@@ -207,7 +207,12 @@ impl Reason {
             Self::PrincipalNotFound => (False, Unknown, Pair::Reconciling, Retry::Backoff),
             Self::TenantMismatch => (False, Unknown, Pair::Stalled, Retry::Slow),
         };
-        Row { ready, synced, pair, retry }
+        Row {
+            ready,
+            synced,
+            pair,
+            retry,
+        }
     }
 
     /// Whether the trouble is expected to pass by itself, so that a verdict from before it is kept for a while.

@@ -25,7 +25,9 @@ pub type Row = Result<Partner, Undecodable>;
 
 /// Why an HTTP client could not be made at start.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make an HTTPS client: {0}. Install the system's CA certificates, or name a file of them in SSL_CERT_FILE")]
+#[error(
+    "cannot make an HTTPS client: {0}. Install the system's CA certificates, or name a file of them in SSL_CERT_FILE"
+)]
 pub struct NoClient(String);
 
 /// The HTTPS client for Graph and Entra: it follows no redirect, honours `HTTPS_PROXY` and `NO_PROXY`, and trusts the
@@ -72,7 +74,12 @@ fn system_roots() -> BTreeSet<Vec<u8>> {
     let bundle = BUNDLES.iter().map(std::path::Path::new).find(|bundle| bundle.exists());
     let system = bundle.map(|bundle| rustls_native_certs::load_certs_from_paths(Some(bundle), None));
     let system = system.map(|system| system.certs).unwrap_or_default();
-    found.certs.into_iter().chain(system).map(|certificate| certificate.to_vec()).collect()
+    found
+        .certs
+        .into_iter()
+        .chain(system)
+        .map(|certificate| certificate.to_vec())
+        .collect()
 }
 
 /// Graph of one cloud, or of a test's endpoint.
@@ -101,7 +108,12 @@ impl GraphClient {
     /// A client for the Graph at `root`, which has no `/v1.0`. `timeout` bounds one request.
     #[must_use]
     pub fn new(http: reqwest::Client, root: Url, timeout: Duration, metrics: Metrics) -> Self {
-        Self { http, root, timeout, metrics }
+        Self {
+            http,
+            root,
+            timeout,
+            metrics,
+        }
     }
 
     /// Reads one page of the tenant's partners: the first one, or the one that a `@odata.nextLink` names.
@@ -121,19 +133,27 @@ impl GraphClient {
         if partner.id.eq_ignore_ascii_case(id) {
             Ok(partner)
         } else {
-            Err(Failure::unavailable("Graph answered with another object than the one that was asked for"))
+            Err(Failure::unavailable(
+                "Graph answered with another object than the one that was asked for",
+            ))
         }
     }
 
     /// Changes one partner. Any 2xx counts as taken, whatever its body; a body that is an error does not.
     pub async fn patch(&self, token: &Token, id: &str, patch: &Patch) -> Result<Taken, Failure> {
-        let answer = self.send(Method::PATCH, self.address(Some(id))?, token, Some(patch)).await?;
+        let answer = self
+            .send(Method::PATCH, self.address(Some(id))?, token, Some(patch))
+            .await?;
         let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
         if body.as_ref().is_some_and(|body| body.get("error").is_some()) {
-            return Err(Failure::unavailable("Graph answered a change with success and an error in one"));
+            return Err(Failure::unavailable(
+                "Graph answered a change with success and an error in one",
+            ));
         }
         let request_id = answer.headers.get("request-id").and_then(|id| id.to_str().ok());
-        Ok(Taken { request_id: request_id.map(|id| crate::runtime::text::clean(id, 64)) })
+        Ok(Taken {
+            request_id: request_id.map(|id| crate::runtime::text::clean(id, 64)),
+        })
     }
 
     fn address(&self, id: Option<&str>) -> Result<Url, Failure> {
@@ -146,7 +166,10 @@ impl GraphClient {
         }
         // A segment of dots would be resolved away, and the request would go to the collection.
         let segments = url.path_segments().map_or(0, Iterator::count);
-        let expected = self.root.path_segments().map_or(0, |path| path.filter(|part| !part.is_empty()).count());
+        let expected = self
+            .root
+            .path_segments()
+            .map_or(0, |path| path.filter(|part| !part.is_empty()).count());
         if segments == expected + COLLECTION.len() + usize::from(id.is_some()) {
             Ok(url)
         } else {
@@ -158,7 +181,9 @@ impl GraphClient {
     fn same_origin(&self, link: &str) -> Result<Url, Failure> {
         match Url::parse(link) {
             Ok(url) if url.origin() == self.root.origin() => Ok(url),
-            _ => Err(Failure::unavailable("Graph's link to the next page leads to another host, and was not followed")),
+            _ => Err(Failure::unavailable(
+                "Graph's link to the next page leads to another host, and was not followed",
+            )),
         }
     }
 
@@ -177,7 +202,12 @@ impl GraphClient {
         if answer.status.is_success() {
             return Ok(answer);
         }
-        Err(classify(answer.status.as_u16(), &answer.headers, &answer.body, Timestamp::now()))
+        Err(classify(
+            answer.status.as_u16(),
+            &answer.headers,
+            &answer.body,
+            Timestamp::now(),
+        ))
     }
 
     async fn attempt(
@@ -188,8 +218,11 @@ impl GraphClient {
         patch: Option<&Patch>,
     ) -> Result<Answer, Attempt> {
         let client_request_id = uuid::Uuid::new_v4().to_string();
-        let mut authorization = header::HeaderValue::from_str(&format!("Bearer {}", token.secret()))
-            .map_err(|_| Attempt::Failed(Failure::unavailable("Entra's token has characters that no header may hold")))?;
+        let mut authorization = header::HeaderValue::from_str(&format!("Bearer {}", token.secret())).map_err(|_| {
+            Attempt::Failed(Failure::unavailable(
+                "Entra's token has characters that no header may hold",
+            ))
+        })?;
         authorization.set_sensitive(true);
         let mut request = self
             .http
@@ -205,7 +238,10 @@ impl GraphClient {
         let answer = read(request).await;
         let status = answer.as_ref().map(|answer| answer.status.as_u16()).ok();
         self.metrics.graph_request(method.as_str(), status, began.elapsed());
-        let request_id = answer.as_ref().ok().and_then(|answer| answer.headers.get("request-id")?.to_str().ok());
+        let request_id = answer
+            .as_ref()
+            .ok()
+            .and_then(|answer| answer.headers.get("request-id")?.to_str().ok());
         tracing::debug!(
             %method,
             path = url.path(),
@@ -231,11 +267,17 @@ async fn read(request: reqwest::RequestBuilder) -> Result<Answer, Attempt> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
         if body.len() + chunk.len() > LARGEST_BODY {
-            return Err(Attempt::Failed(Failure::unavailable("Graph's answer is larger than 8 MiB")));
+            return Err(Attempt::Failed(Failure::unavailable(
+                "Graph's answer is larger than 8 MiB",
+            )));
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status: response.status(), headers: response.headers().clone(), body: body.freeze() })
+    Ok(Answer {
+        status: response.status(),
+        headers: response.headers().clone(),
+        body: body.freeze(),
+    })
 }
 
 /// A stable sentence for trouble on the way. The library's own text names addresses and system errors.
@@ -249,7 +291,9 @@ fn transport(error: &reqwest::Error) -> Attempt {
             "Graph cannot be reached: check the network, the proxy and the CA certificates of the operator",
         ))
     } else {
-        Attempt::Broken(Failure::unavailable("the connection to Graph broke before the answer was whole"))
+        Attempt::Broken(Failure::unavailable(
+            "the connection to Graph broke before the answer was whole",
+        ))
     }
 }
 

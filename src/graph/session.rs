@@ -199,7 +199,10 @@ impl Session {
             return Ok(listing);
         }
         let began = Instant::now();
-        let listing = Arc::new(Listing { began, rows: self.rows(priority).await? });
+        let listing = Arc::new(Listing {
+            began,
+            rows: self.rows(priority).await?,
+        });
         *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listing));
         Ok(listing)
     }
@@ -212,7 +215,9 @@ impl Session {
             let link = next.take();
             let link = link.as_deref();
             let page = self
-                .authorized(Kind::Read, priority, |token| async move { self.graph.page(&token, link).await })
+                .authorized(Kind::Read, priority, |token| async move {
+                    self.graph.page(&token, link).await
+                })
                 .await?;
             for row in page.rows {
                 // A row without an id can be nobody's: it costs nobody but itself.
@@ -233,17 +238,27 @@ impl Session {
                 }
             }
         }
-        Err(Trouble::Graph(Failure::unavailable("Graph's list has more than 100 pages")))
+        Err(Trouble::Graph(Failure::unavailable(
+            "Graph's list has more than 100 pages",
+        )))
     }
 
     /// Reads one object anew.
     pub async fn get(&self, id: &str, priority: Priority) -> Result<Partner, Trouble> {
-        self.authorized(Kind::Read, priority, |token| async move { self.graph.get(&token, id).await }).await
+        self.authorized(
+            Kind::Read,
+            priority,
+            |token| async move { self.graph.get(&token, id).await },
+        )
+        .await
     }
 
     /// Changes one object.
     pub async fn patch(&self, id: &str, patch: &Patch, priority: Priority) -> Result<Taken, Trouble> {
-        self.authorized(Kind::Write, priority, |token| async move { self.graph.patch(&token, id, patch).await }).await
+        self.authorized(Kind::Write, priority, |token| async move {
+            self.graph.patch(&token, id, patch).await
+        })
+        .await
     }
 
     /// Makes one call with the token; a 401 gets one fresh token and one more try.
@@ -269,7 +284,10 @@ impl Session {
                 FailureKind::Unauthorized if refused.is_none() => refused = Some(token),
                 FailureKind::Unauthorized | FailureKind::Forbidden => {
                     self.state.lock().await.forbidden = Some(Instant::now());
-                    return Err(Trouble::Graph(Failure { kind: FailureKind::Forbidden, ..failure }));
+                    return Err(Trouble::Graph(Failure {
+                        kind: FailureKind::Forbidden,
+                        ..failure
+                    }));
                 }
                 FailureKind::Throttled | FailureKind::Unavailable => {
                     if let Some(wait) = failure.retry_after {
@@ -286,7 +304,9 @@ impl Session {
     async fn token(&self, refused: Option<&Arc<Token>>) -> Result<Arc<Token>, Trouble> {
         let mut state = self.state.lock().await;
         let now = Instant::now();
-        let roles_may_have_come = state.forbidden.is_some_and(|since| now.duration_since(since) >= self.waits.forbidden);
+        let roles_may_have_come = state
+            .forbidden
+            .is_some_and(|since| now.duration_since(since) >= self.waits.forbidden);
         if let Some(held) = &state.held {
             let bad = refused.is_some_and(|refused| Arc::ptr_eq(refused, &held.token));
             if !bad && !roles_may_have_come && now < held.token.renew_at {
@@ -297,7 +317,11 @@ impl Session {
         if state.held.as_ref().is_some_and(|held| held.version != version) {
             *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        if let Some(last) = state.refused.as_ref().filter(|last| last.version == version && now < last.until) {
+        if let Some(last) = state
+            .refused
+            .as_ref()
+            .filter(|last| last.version == version && now < last.until)
+        {
             return Err(Trouble::Token(last.failure.clone()));
         }
         match self.tokens.exchange(&self.request, &credential).await {
@@ -308,7 +332,10 @@ impl Session {
                     return Err(Trouble::TenantMismatch);
                 }
                 let token = Arc::new(token);
-                state.held = Some(Held { token: Arc::clone(&token), version });
+                state.held = Some(Held {
+                    token: Arc::clone(&token),
+                    version,
+                });
                 state.refused = None;
                 state.forbidden = None;
                 state.backoff.reset();
@@ -329,7 +356,11 @@ impl Session {
                     return Ok(Arc::clone(&held.token));
                 }
                 state.held = None;
-                state.refused = Some(Refused { version, until: Instant::now() + wait, failure: failure.clone() });
+                state.refused = Some(Refused {
+                    version,
+                    until: Instant::now() + wait,
+                    failure: failure.clone(),
+                });
                 Err(Trouble::Token(failure))
             }
         }

@@ -66,7 +66,9 @@ impl Token {
         Self {
             renew_at: Instant::now() + valid_for.saturating_sub(early),
             ends_at: Instant::now() + valid_for,
-            roles: claims.as_ref().map(|_| relevant(roles.map(Vec::as_slice).unwrap_or_default())),
+            roles: claims
+                .as_ref()
+                .map(|_| relevant(roles.map(Vec::as_slice).unwrap_or_default())),
             tenant: text_of("tid").map(str::to_ascii_lowercase),
             secret,
         }
@@ -95,8 +97,12 @@ fn relevant(roles: &[serde_json::Value]) -> Vec<String> {
 
 fn claims(token: &str) -> Option<serde_json::Value> {
     let payload = token.split('.').nth(1)?;
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-    serde_json::from_slice::<serde_json::Value>(&bytes).ok().filter(serde_json::Value::is_object)
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(payload.trim_end_matches('='))
+        .ok()?;
+    serde_json::from_slice::<serde_json::Value>(&bytes)
+        .ok()
+        .filter(serde_json::Value::is_object)
 }
 
 /// Who asks for a token, where, and for what.
@@ -129,7 +135,11 @@ impl TokenClient {
 
     /// Exchanges a credential for a token: one request, no retry, no cache.
     pub async fn exchange(&self, request: &TokenRequest, credential: &Credential) -> Result<Token, TokenFailure> {
-        let transport = Arc::new(Capture { http: self.http.clone(), timeout: self.timeout, last: Mutex::default() });
+        let transport = Arc::new(Capture {
+            http: self.http.clone(),
+            timeout: self.timeout,
+            last: Mutex::default(),
+        });
         let result = acquire(request, credential, Arc::clone(&transport)).await;
         let result = result.map_err(|error| transport.failure(&error));
         let outcome = match &result {
@@ -141,7 +151,12 @@ impl TokenClient {
             },
         };
         self.metrics.token_request(outcome);
-        tracing::debug!(tenant = request.tenant, client = request.client, outcome, "token request");
+        tracing::debug!(
+            tenant = request.tenant,
+            client = request.client,
+            outcome,
+            "token request"
+        );
         result
     }
 }
@@ -228,7 +243,11 @@ impl HttpClient for Capture {
         };
         let method = reqwest::Method::from_bytes(request.method().as_str().as_bytes())
             .map_err(|_| failed("a token request has a known method".to_owned()))?;
-        let mut outgoing = self.http.request(method, request.url().clone()).timeout(self.timeout).body(body.clone());
+        let mut outgoing = self
+            .http
+            .request(method, request.url().clone())
+            .timeout(self.timeout)
+            .body(body.clone());
         for (name, value) in request.headers().iter() {
             outgoing = outgoing.header(name.as_str(), value.as_str());
         }
@@ -244,7 +263,12 @@ impl HttpClient for Capture {
         if response.status().is_success() {
             self.keep(Refusal::Success);
         } else {
-            self.keep(Refusal::Answer(classify_token(status, response.headers(), &body, Timestamp::now())));
+            self.keep(Refusal::Answer(classify_token(
+                status,
+                response.headers(),
+                &body,
+                Timestamp::now(),
+            )));
         }
         Ok(AsyncRawResponse::from_bytes(status.into(), Headers::new(), body))
     }
@@ -262,7 +286,10 @@ mod tests {
     #[test]
     fn roles_and_tenant_are_read_from_a_token_that_decodes() {
         let token = token(r#"{"tid":"ABC","roles":["Other","DeviceManagementServiceConfig.ReadWrite.All"]}"#);
-        assert_eq!(token.roles.as_deref(), Some(&["DeviceManagementServiceConfig.ReadWrite.All".to_owned()][..]));
+        assert_eq!(
+            token.roles.as_deref(),
+            Some(&["DeviceManagementServiceConfig.ReadWrite.All".to_owned()][..])
+        );
         assert_eq!(token.tenant.as_deref(), Some("abc"));
     }
 

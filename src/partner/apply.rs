@@ -33,13 +33,22 @@ pub async fn apply(ctx: &Context, pass: &mut Pass, target: &Target, mut seen: Ob
         // Whatever will be written is read anew first: the listing may be as old as the interval.
         pass.memory.read_at = Some(Instant::now());
         seen = match target.session.get(&seen.binding.id, observe::priority(pass)).await {
-            Ok(row) => Observed { row, fresh: true, ..seen },
+            Ok(row) => Observed {
+                row,
+                fresh: true,
+                ..seen
+            },
             Err(trouble) => return with(observe::finding(&trouble, target, false).await, &seen, None),
         };
         planned = plan(&pass.object.spec, &seen.row);
     }
     let generation = pass.object.generation;
-    if let Some(mut unverified) = pass.memory.unverified.take().filter(|last| last.generation == generation) {
+    if let Some(mut unverified) = pass
+        .memory
+        .unverified
+        .take()
+        .filter(|last| last.generation == generation)
+    {
         if planned.is_empty() {
             return settled(&planned, &seen, true);
         }
@@ -86,7 +95,11 @@ fn observed_only(planned: &Plan, seen: &Observed) -> Finding {
     if !planned.unsupported.is_empty() {
         message.push_str(&format!(" Cannot be expressed: {}.", planned.unsupported_lists()));
     }
-    with(Finding::new(Reason::DriftDetected, message), seen, Some(planned.clone()))
+    with(
+        Finding::new(Reason::DriftDetected, message),
+        seen,
+        Some(planned.clone()),
+    )
 }
 
 /// Nothing is left to send.
@@ -101,7 +114,10 @@ fn settled(planned: &Plan, seen: &Observed, updated: bool) -> Finding {
         );
         Finding::new(Reason::UnsupportedTarget, message)
     };
-    Finding { updated, ..with(finding, seen, Some(planned.clone())) }
+    Finding {
+        updated,
+        ..with(finding, seen, Some(planned.clone()))
+    }
 }
 
 fn unconfirmed(ctx: &Context, unverified: &Unverified) -> Finding {
@@ -133,7 +149,11 @@ async fn send(
         return with(finding, &before, None);
     }
     let id = before.binding.id.clone();
-    let taken = match target.session.patch(&id, &planned.patch(), observe::priority(pass)).await {
+    let taken = match target
+        .session
+        .patch(&id, &planned.patch(), observe::priority(pass))
+        .await
+    {
         Ok(taken) => taken,
         Err(trouble) => return refused(&trouble, target, &before, planned).await,
     };
@@ -148,12 +168,20 @@ async fn send(
         Ok(row) => row,
         Err(trouble) => return with(observe::finding(&trouble, target, false).await, &before, None),
     };
-    let after = Observed { row, fresh: true, ..before };
+    let after = Observed {
+        row,
+        fresh: true,
+        ..before
+    };
     let left = plan(&pass.object.spec, &after.row);
     if left.is_empty() {
         return settled(&left, &after, true);
     }
-    let unverified = Unverified { generation: pass.object.generation, reads: 0, plan: left.clone() };
+    let unverified = Unverified {
+        generation: pass.object.generation,
+        reads: 0,
+        plan: left.clone(),
+    };
     let finding = unconfirmed(ctx, &unverified);
     pass.memory.unverified = Some(unverified);
     with(finding, &after, Some(left))
@@ -162,7 +190,10 @@ async fn send(
 async fn refused(trouble: &Trouble, target: &Target, before: &Observed, planned: Plan) -> Finding {
     let gone = matches!(trouble, Trouble::Graph(failure) if failure.kind == FailureKind::NotFound);
     let finding = if gone {
-        Finding::new(Reason::GraphUnavailable, "The object vanished before the change; it is looked for again.")
+        Finding::new(
+            Reason::GraphUnavailable,
+            "The object vanished before the change; it is looked for again.",
+        )
     } else {
         observe::finding(trouble, target, true).await
     };
@@ -170,7 +201,12 @@ async fn refused(trouble: &Trouble, target: &Target, before: &Observed, planned:
 }
 
 fn with(finding: Finding, seen: &Observed, planned: Option<Plan>) -> Finding {
-    Finding { row: Some(seen.row.clone()), binding: Some(seen.binding.clone()), plan: planned, ..finding }
+    Finding {
+        row: Some(seen.row.clone()),
+        binding: Some(seen.binding.clone()),
+        plan: planned,
+        ..finding
+    }
 }
 
 /// Records corrections of drift; names the fields that have been corrected too often.

@@ -17,7 +17,11 @@ impl ObjectId {
     /// The object with this id.
     #[must_use]
     pub fn new(cloud: &str, tenant: &str, id: &str) -> Self {
-        Self { cloud: cloud.to_owned(), tenant: tenant.to_owned(), id: id.to_ascii_lowercase() }
+        Self {
+            cloud: cloud.to_owned(),
+            tenant: tenant.to_owned(),
+            id: id.to_ascii_lowercase(),
+        }
     }
 }
 
@@ -91,7 +95,10 @@ mod tests {
 
     #[test]
     fn ids_are_one_object_in_any_case() {
-        assert_eq!(ObjectId::new("Global", "t", "AAAA"), ObjectId::new("Global", "t", "aaaa"));
+        assert_eq!(
+            ObjectId::new("Global", "t", "AAAA"),
+            ObjectId::new("Global", "t", "aaaa")
+        );
         assert_ne!(ObjectId::new("Global", "t", "a"), ObjectId::new("USGov", "t", "a"));
     }
 }

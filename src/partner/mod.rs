@@ -86,7 +86,10 @@ impl Finding {
     /// A finding of an object that is not there, or is another one.
     #[must_use]
     pub fn gone(reason: Reason, message: impl Into<String>) -> Self {
-        Self { gone: true, ..Self::new(reason, message) }
+        Self {
+            gone: true,
+            ..Self::new(reason, message)
+        }
     }
 }
 
@@ -134,8 +137,14 @@ fn begin(ctx: &Context, key: &ObjectKey) -> Option<Pass> {
         return None;
     }
     let mut memory = entry.memory.clone();
-    let status = memory.written.as_ref().map_or_else(|| object.status.clone(), |written| written.status.clone());
-    let request = object.request.clone().filter(|request| Some(request) != status.last_handled_reconcile_at.as_ref());
+    let status = memory
+        .written
+        .as_ref()
+        .map_or_else(|| object.status.clone(), |written| written.status.clone());
+    let request = object
+        .request
+        .clone()
+        .filter(|request| Some(request) != status.last_handled_reconcile_at.as_ref());
     let new_generation = status.observed_generation != Some(object.generation);
     if new_generation || request.is_some() {
         memory.unverified = None;
@@ -144,7 +153,15 @@ fn begin(ctx: &Context, key: &ObjectKey) -> Option<Pass> {
     }
     let known = status.observed_generation.is_some_and(|generation| generation >= 0);
     let edit = request.is_some() || (new_generation && known);
-    Some(Pass { object, memory, status, seen_at: entry.seen_at, edit, request, deeds: Deeds::default() })
+    Some(Pass {
+        object,
+        memory,
+        status,
+        seen_at: entry.seen_at,
+        edit,
+        request,
+        deeds: Deeds::default(),
+    })
 }
 
 /// Judges, writes what differs, tells what has changed, and sets the next wait.
@@ -179,14 +196,22 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
         pass.memory.last_success = Some(now.as_duration().as_secs_f64());
     }
     let changed = next != pass.status;
-    let written = if changed { write_status(ctx, &mut pass, &next).await } else { Ok(()) };
+    let written = if changed {
+        write_status(ctx, &mut pass, &next).await
+    } else {
+        Ok(())
+    };
     if changed && written.is_ok() {
         for notice in report::notices(&pass.status, &next, &pass.deeds) {
-            ctx.events.publish::<ComplianceManagementPartner, _, _>(&pass.object, notice);
+            ctx.events
+                .publish::<ComplianceManagementPartner, _, _>(&pass.object, notice);
         }
     }
     let wait = next_wait(ctx, &mut pass, &finding, applied, trouble);
-    let stale = finding.row.as_ref().and_then(|row| status::turns_stale_at(row, ctx.config.heartbeat, now));
+    let stale = finding
+        .row
+        .as_ref()
+        .and_then(|row| status::turns_stale_at(row, ctx.config.heartbeat, now));
     let until_stale = stale.and_then(|stale| Duration::try_from(stale.duration_since(now)).ok());
     let until_stale = until_stale.map(|wait| wait + Duration::from_secs(1));
     pass.memory.hold_until = wait.map(|wait| Instant::now() + wait);
@@ -198,17 +223,26 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
     }
     let uid = pass.object.uid.clone();
     let group = connection_of(&pass.object);
-    if let Some(entry) = ctx.index.lock().partner_mut(&key).filter(|entry| entry.object.uid == uid) {
+    if let Some(entry) = ctx
+        .index
+        .lock()
+        .partner_mut(&key)
+        .filter(|entry| entry.object.uid == uid)
+    {
         // The watch may have caught up with the write while the pass went on.
-        if pass.memory.written.as_ref().is_some_and(|written| {
-            !newer(&written.resource_version, &entry.object.resource_version)
-        }) {
+        if pass
+            .memory
+            .written
+            .as_ref()
+            .is_some_and(|written| !newer(&written.resource_version, &entry.object.resource_version))
+        {
             pass.memory.written = None;
         }
         entry.memory = pass.memory;
     }
     if let Some(due) = due {
-        ctx.queue.schedule(Key::Partner(key.clone()), Some(group), lane, Instant::now() + due);
+        ctx.queue
+            .schedule(Key::Partner(key.clone()), Some(group), lane, Instant::now() + due);
     }
     Report {
         key: Key::Partner(key),
@@ -243,9 +277,12 @@ fn next_wait(
     match finding.reason.row(applied).retry {
         // The listings of the session pace the polls.
         Retry::Poll | Retry::OnChange => None,
-        Retry::OnChangeOrSoon => {
-            Some(pass.memory.backoff.next(timing.backoff, timing.connection_cap, None, fastrand::f64()))
-        }
+        Retry::OnChangeOrSoon => Some(pass.memory.backoff.next(
+            timing.backoff,
+            timing.connection_cap,
+            None,
+            fastrand::f64(),
+        )),
         Retry::Slow => Some(timing.slow),
         Retry::VerySlow => Some(timing.very_slow),
         Retry::Grace => {
@@ -255,7 +292,9 @@ fn next_wait(
         Retry::Secret | Retry::Credentials => Some(timing.secret),
         Retry::Backoff => {
             let wait =
-                pass.memory.backoff.next(timing.backoff, timing.backoff_cap, finding.retry_after, fastrand::f64());
+                pass.memory
+                    .backoff
+                    .next(timing.backoff, timing.backoff_cap, finding.retry_after, fastrand::f64());
             // A verdict that is kept through trouble becomes Unknown at its time, not at the next try.
             let left = timing.unknown_after.saturating_sub(trouble);
             let kept = applied == crate::api::reason::Applied::Recently;
@@ -267,13 +306,20 @@ fn next_wait(
 async fn write_status(ctx: &Context, pass: &mut Pass, next: &Status) -> Result<(), kube::Error> {
     let object = &pass.object;
     // First passes and polls yield to edits: the API server's watch delivers the edit sooner where it has less to do.
-    let _slot = if pass.edit { None } else { ctx.status_slots.acquire().await.ok() };
+    let _slot = if pass.edit {
+        None
+    } else {
+        ctx.status_slots.acquire().await.ok()
+    };
     let write =
         write::status::<ComplianceManagementPartner, _>(&ctx.client, &ctx.metrics, &object.key, &object.uid, next);
     match write.await {
         Ok(write::Write::Gone) => Ok(()),
         Ok(write::Write::Done(resource_version)) => {
-            pass.memory.written = Some(Written { resource_version, status: next.clone() });
+            pass.memory.written = Some(Written {
+                resource_version,
+                status: next.clone(),
+            });
             Ok(())
         }
         Err(error) => {
@@ -288,7 +334,10 @@ async fn write_status(ctx: &Context, pass: &mut Pass, next: &Status) -> Result<(
 pub fn was_in_sync(pass: &Pass) -> bool {
     condition(&pass.status.conditions, "Synced").is_some_and(|synced| {
         synced.observed_generation == Some(pass.object.generation)
-            && matches!(Reason::parse(&synced.reason), Some(Reason::InSync | Reason::DriftDetected))
+            && matches!(
+                Reason::parse(&synced.reason),
+                Some(Reason::InSync | Reason::DriftDetected)
+            )
     })
 }
 

@@ -43,7 +43,9 @@ pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<
     pass.memory.read_at = Some(began);
     match target.session.get(&id, priority(pass)).await {
         Ok(row) => Ok(observed(target, row, true)),
-        Err(Trouble::Graph(failure)) if failure.kind == FailureKind::NotFound => not_found(pass, target, &id, began).await,
+        Err(Trouble::Graph(failure)) if failure.kind == FailureKind::NotFound => {
+            not_found(pass, target, &id, began).await
+        }
         Err(trouble) => Err(finding(&trouble, target, false).await),
     }
 }
@@ -57,17 +59,28 @@ pub fn priority(pass: &Pass) -> Priority {
 /// Puts trouble of the session in a finding.
 pub async fn finding(trouble: &Trouble, target: &Target, write: bool) -> Finding {
     let roles = target.session.roles().await;
-    let Told { reason, message, retry_after } = tell(trouble, roles.as_deref(), write);
+    let Told {
+        reason,
+        message,
+        retry_after,
+    } = tell(trouble, roles.as_deref(), write);
     // What is wrong with the credential is the connection's to say, and heals with it.
     let reason = match trouble {
         Trouble::Credential(_) | Trouble::Token(_) if !reason.is_transient() => Reason::GraphUnavailable,
         _ => reason,
     };
-    Finding { retry_after, ..Finding::new(reason, message) }
+    Finding {
+        retry_after,
+        ..Finding::new(reason, message)
+    }
 }
 
 fn observed(target: &Target, row: Partner, fresh: bool) -> Observed {
-    let binding = Binding { cloud: target.cloud.to_owned(), tenant: target.tenant.clone(), id: row.id.clone() };
+    let binding = Binding {
+        cloud: target.cloud.to_owned(),
+        tenant: target.tenant.clone(),
+        id: row.id.clone(),
+    };
     Observed { row, binding, fresh }
 }
 
@@ -77,7 +90,10 @@ fn from_listing(ctx: &Context, pass: &mut Pass, target: &Target, id: &str) -> Re
         return Ok(None);
     };
     // A listing from before the resource was there, or one that has answered this resource before, says nothing new.
-    let new = pass.memory.read_at.map_or(listing.began >= pass.seen_at, |read| listing.began > read);
+    let new = pass
+        .memory
+        .read_at
+        .map_or(listing.began >= pass.seen_at, |read| listing.began > read);
     if !new || target.trouble.is_some() {
         return Ok(None);
     }
@@ -86,7 +102,10 @@ fn from_listing(ctx: &Context, pass: &mut Pass, target: &Target, id: &str) -> Re
         None => Ok(None),
         Some(Err(row)) => {
             pass.memory.read_at = Some(listing.began);
-            Err(Finding::new(Reason::GraphUnavailable, format!("{}. It is tried again.", undecodable(row))))
+            Err(Finding::new(
+                Reason::GraphUnavailable,
+                format!("{}. It is tried again.", undecodable(row)),
+            ))
         }
         Some(Ok(row)) if turns_stale(row, listing.began, ctx.config.heartbeat) => Ok(None),
         Some(Ok(row)) => {
@@ -98,7 +117,9 @@ fn from_listing(ctx: &Context, pass: &mut Pass, target: &Target, id: &str) -> Re
 
 /// Whether the row was fresh when it was listed and would be stale now: a newer heartbeat may have come meanwhile.
 fn turns_stale(row: &Partner, listed: Instant, rules: HeartbeatRules) -> bool {
-    let Some(heartbeat) = row.last_heartbeat else { return false };
+    let Some(heartbeat) = row.last_heartbeat else {
+        return false;
+    };
     let age = jiff::Timestamp::now().duration_since(heartbeat);
     let stale_after = jiff::SignedDuration::try_from(rules.stale_after).unwrap_or(jiff::SignedDuration::MAX);
     let then = age - jiff::SignedDuration::try_from(listed.elapsed()).unwrap_or_default();

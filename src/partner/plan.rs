@@ -41,12 +41,17 @@ pub struct Unsupported {
 pub fn managed(spec: &ComplianceManagementPartnerSpec) -> Vec<(Property, Value)> {
     let flag = |platform, value: Option<bool>| value.map(|value| (Property::Onboarded(platform), Value::Flag(value)));
     let list = |platform, value: &Option<Vec<Assignment>>| {
-        value
-            .as_ref()
-            .map(|entries| (Property::EnrollmentAssignments(platform), Value::Targets(targets(entries))))
+        value.as_ref().map(|entries| {
+            (
+                Property::EnrollmentAssignments(platform),
+                Value::Targets(targets(entries)),
+            )
+        })
     };
     [
-        spec.display_name.clone().map(|name| (Property::DisplayName, Value::Text(name))),
+        spec.display_name
+            .clone()
+            .map(|name| (Property::DisplayName, Value::Text(name))),
         flag(Platform::MacOs, spec.mac_os_onboarded),
         flag(Platform::Android, spec.android_onboarded),
         flag(Platform::Ios, spec.ios_onboarded),
@@ -70,13 +75,20 @@ pub fn plan(spec: &ComplianceManagementPartnerSpec, observed: &Partner) -> Plan 
         if let Property::EnrollmentAssignments(platform) = property {
             let types = &observed.assignments.get(platform).unsupported;
             if !types.is_empty() {
-                plan.unsupported.push(Unsupported { property, types: types.clone() });
+                plan.unsupported.push(Unsupported {
+                    property,
+                    types: types.clone(),
+                });
                 continue;
             }
         }
         let observed = observed.value(property);
         if desired != observed {
-            plan.changes.push(Change { property, desired, observed });
+            plan.changes.push(Change {
+                property,
+                desired,
+                observed,
+            });
         }
     }
     plan
@@ -92,13 +104,22 @@ impl Plan {
     /// What is sent: exactly the properties that differ.
     #[must_use]
     pub fn patch(&self) -> Patch {
-        Patch(self.changes.iter().map(|change| (change.property, change.desired.clone())).collect())
+        Patch(
+            self.changes
+                .iter()
+                .map(|change| (change.property, change.desired.clone()))
+                .collect(),
+        )
     }
 
     /// The properties that differ, separated by a comma.
     #[must_use]
     pub fn fields(&self) -> String {
-        self.changes.iter().map(|change| change.property.name()).collect::<Vec<_>>().join(", ")
+        self.changes
+            .iter()
+            .map(|change| change.property.name())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// The lists that are left alone, each with the types that it holds.
@@ -137,9 +158,12 @@ impl Change {
                     ..Drift::default()
                 }
             }
-            (desired, observed) => {
-                Drift { field, desired: Some(scalar(desired)), observed: Some(scalar(observed)), ..Drift::default() }
-            }
+            (desired, observed) => Drift {
+                field,
+                desired: Some(scalar(desired)),
+                observed: Some(scalar(observed)),
+                ..Drift::default()
+            },
         }
     }
 }

@@ -20,7 +20,11 @@ pub struct Deeds {
 pub fn notices(previous: &Status, next: &Status, deeds: &Deeds) -> Vec<Notice> {
     let mut notices = Vec::new();
     if let Some((fields, drift)) = &deeds.updated {
-        let cause = if *drift { "Graph had drifted from spec" } else { "spec was edited" };
+        let cause = if *drift {
+            "Graph had drifted from spec"
+        } else {
+            "spec was edited"
+        };
         notices.push(Notice {
             warning: false,
             reason: "Updated".to_owned(),
@@ -85,5 +89,10 @@ pub fn ready_turned_false(previous: &[Condition], next: &[Condition]) -> Option<
     if ready.reason == "Verifying" {
         return None;
     }
-    Some(Notice { warning: true, reason: ready.reason.clone(), action: "Reconcile", note: ready.message.clone() })
+    Some(Notice {
+        warning: true,
+        reason: ready.reason.clone(),
+        action: "Reconcile",
+        note: ready.message.clone(),
+    })
 }

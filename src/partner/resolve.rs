@@ -50,11 +50,15 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
         (index.connection(&key).is_some(), index.enforces(object))
     };
     if enforce && object.spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Reset {
-        let message = "This version of the operator does not support deletionPolicy: Reset: use Retain. Nothing is sent.";
+        let message =
+            "This version of the operator does not support deletionPolicy: Reset: use Retain. Nothing is sent.";
         return Resolved::Stop(Finding::new(Reason::NotSupportedYet, message));
     }
     if !known {
-        let message = format!("GraphConnection {} does not exist in this namespace: create it.", key.name);
+        let message = format!(
+            "GraphConnection {} does not exist in this namespace: create it.",
+            key.name
+        );
         return Resolved::Stop(Finding::new(Reason::ConnectionNotFound, message));
     }
     let Some(verdict) = ctx.sessions.verdict(&key) else {
@@ -93,12 +97,18 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
 }
 
 fn not_ready(connection: &str, verdict: &ConnectionVerdict) -> Finding {
-    let message =
-        format!("GraphConnection {connection} is not ready ({}): {}", verdict.reason.as_str(), verdict.message);
+    let message = format!(
+        "GraphConnection {connection} is not ready ({}): {}",
+        verdict.reason.as_str(),
+        verdict.message
+    );
     let pair = match verdict.reason.row(Applied::NotYet).pair {
         // Only an edit of the connection helps, but that is no edit of this resource: it may heal without one.
         Pair::Stalled => Pair::Stalled,
         _ => Pair::Reconciling,
     };
-    Finding { connection_pair: pair, ..Finding::new(Reason::ConnectionNotReady, message) }
+    Finding {
+        connection_pair: pair,
+        ..Finding::new(Reason::ConnectionNotReady, message)
+    }
 }

@@ -124,7 +124,8 @@ pub fn next(previous: &Status, verdict: &Verdict<'_>, rules: HeartbeatRules, now
             next.platforms = None;
             next.display_name = None;
             next.drift = None;
-            next.conditions.retain(|condition| !matches!(condition.r#type.as_str(), "PartnerEnabled" | "HeartbeatFresh"));
+            next.conditions
+                .retain(|condition| !matches!(condition.r#type.as_str(), "PartnerEnabled" | "HeartbeatFresh"));
         }
     }
     keep_small_heartbeat_moves(previous, next, rules)
@@ -133,19 +134,27 @@ pub fn next(previous: &Status, verdict: &Verdict<'_>, rules: HeartbeatRules, now
 /// When the row turns stale, where that is still to come.
 #[must_use]
 pub fn turns_stale_at(partner: &Partner, rules: HeartbeatRules, now: Timestamp) -> Option<Timestamp> {
-    let stale = partner.last_heartbeat?.checked_add(SignedDuration::try_from(rules.stale_after).ok()?).ok()?;
+    let stale = partner
+        .last_heartbeat?
+        .checked_add(SignedDuration::try_from(rules.stale_after).ok()?)
+        .ok()?;
     (stale >= now).then_some(stale)
 }
 
 /// The conditions that the reason table sets: `Ready`, `Synced` where `synced` says so, and the pair. Others stay.
 #[must_use]
 pub fn judge(previous: &[Condition], judgement: &Judgement, synced: bool, now: Timestamp) -> Vec<Condition> {
-    let Judgement { generation, reason, message, applied, connection_pair } = judgement;
+    let Judgement {
+        generation,
+        reason,
+        message,
+        applied,
+        connection_pair,
+    } = judgement;
     let (generation, word) = (*generation, reason.as_str());
     let row = reason.row(*applied);
     // A verdict that only an edit is sure to change is not taken back because Graph is away for a while.
-    let stalled =
-        condition(previous, "Stalled").is_some_and(|stalled| stalled.observed_generation == Some(generation));
+    let stalled = condition(previous, "Stalled").is_some_and(|stalled| stalled.observed_generation == Some(generation));
     if reason.is_transient() && stalled {
         return previous.to_vec();
     }
@@ -168,7 +177,11 @@ pub fn judge(previous: &[Condition], judgement: &Judgement, synced: bool, now: T
         };
         next.push(moved(was, kind, status, generation, word, message, now));
     }
-    let pair = if row.pair == Pair::AsConnection { *connection_pair } else { row.pair };
+    let pair = if row.pair == Pair::AsConnection {
+        *connection_pair
+    } else {
+        row.pair
+    };
     let kind = match pair {
         Pair::Reconciling => Some("Reconciling"),
         Pair::Stalled => Some("Stalled"),
@@ -195,7 +208,9 @@ pub fn moved(
     message: &str,
     now: Timestamp,
 ) -> Condition {
-    let since = was.filter(|was| was.status == status).map(|was| was.last_transition_time.clone());
+    let since = was
+        .filter(|was| was.status == status)
+        .map(|was| was.last_transition_time.clone());
     Condition {
         r#type: kind.to_owned(),
         status,
@@ -207,17 +222,38 @@ pub fn moved(
 }
 
 fn tell(next: &mut Status, partner: &Partner, generation: i64, rules: HeartbeatRules, now: Timestamp) {
-    next.display_name = partner.display_name.as_deref().map(|name| text::clean(name, text::DISPLAY_NAME_CHARS));
+    next.display_name = partner
+        .display_name
+        .as_deref()
+        .map(|name| text::clean(name, text::DISPLAY_NAME_CHARS));
     next.partner_state = Some(text::clean(&partner.partner_state, text::STATE_WORD_CHARS));
-    let platforms = Platform::ALL.into_iter().filter(|platform| *partner.onboarded.get(*platform));
+    let platforms = Platform::ALL
+        .into_iter()
+        .filter(|platform| *partner.onboarded.get(*platform));
     let platforms: Vec<String> = platforms.map(|platform| platform.name().to_owned()).collect();
     next.platforms = (!platforms.is_empty()).then_some(platforms);
     next.last_heartbeat_date_time = partner.last_heartbeat.map(whole_seconds);
 
     let (enabled, reason, message) = enabled(&partner.partner_state);
-    replace(&mut next.conditions, "PartnerEnabled", enabled, generation, &reason, &message, now);
+    replace(
+        &mut next.conditions,
+        "PartnerEnabled",
+        enabled,
+        generation,
+        &reason,
+        &message,
+        now,
+    );
     let (fresh, reason, message) = fresh(partner.last_heartbeat, rules, now);
-    replace(&mut next.conditions, "HeartbeatFresh", fresh, generation, reason, message, now);
+    replace(
+        &mut next.conditions,
+        "HeartbeatFresh",
+        fresh,
+        generation,
+        reason,
+        message,
+        now,
+    );
 }
 
 fn replace(
@@ -229,7 +265,15 @@ fn replace(
     message: &str,
     now: Timestamp,
 ) {
-    let next = moved(condition(conditions, kind), kind, status, generation, reason, message, now);
+    let next = moved(
+        condition(conditions, kind),
+        kind,
+        status,
+        generation,
+        reason,
+        message,
+        now,
+    );
     match conditions.iter_mut().find(|condition| condition.r#type == kind) {
         Some(place) => *place = next,
         None => conditions.push(next),
@@ -240,7 +284,10 @@ fn replace(
 fn enabled(state: &str) -> (ConditionStatus, String, String) {
     let (status, message) = match state {
         "enabled" => (ConditionStatus::True, "The partner is enabled."),
-        "terminated" => (ConditionStatus::False, "The partner's connection is terminated: renew it in the partner's console."),
+        "terminated" => (
+            ConditionStatus::False,
+            "The partner's connection is terminated: renew it in the partner's console.",
+        ),
         "rejected" => (
             ConditionStatus::False,
             "Intune rejects the partner's messages: check the connection in the partner's console.",
@@ -257,7 +304,10 @@ fn enabled(state: &str) -> (ConditionStatus, String, String) {
             ConditionStatus::Unknown,
             "Intune does not know the partner's state yet: activation happens in the partner's console and may take days.",
         ),
-        _ => (ConditionStatus::Unknown, "Graph gives a state that this version of the operator does not know: see status.partnerState."),
+        _ => (
+            ConditionStatus::Unknown,
+            "Graph gives a state that this version of the operator does not know: see status.partnerState.",
+        ),
     };
     let reason = text::reason_word(state).unwrap_or_else(|| "UnrecognizedState".to_owned());
     (status, reason, message.to_owned())
@@ -269,7 +319,11 @@ fn fresh(
     now: Timestamp,
 ) -> (ConditionStatus, &'static str, &'static str) {
     let Some(heartbeat) = heartbeat else {
-        return (ConditionStatus::Unknown, "NeverReported", "Graph has never had a heartbeat of the partner.");
+        return (
+            ConditionStatus::Unknown,
+            "NeverReported",
+            "Graph has never had a heartbeat of the partner.",
+        );
     };
     let age = now.duration_since(heartbeat);
     if age > SignedDuration::try_from(rules.stale_after).unwrap_or(SignedDuration::MAX) {
@@ -300,5 +354,7 @@ fn keep_small_heartbeat_moves(previous: &Status, mut next: Status, rules: Heartb
 /// A time as status has it: UTC, whole seconds.
 #[must_use]
 pub fn whole_seconds(time: Timestamp) -> String {
-    Timestamp::from_second(time.as_second()).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+    Timestamp::from_second(time.as_second())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .to_string()
 }

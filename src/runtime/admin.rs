@@ -42,7 +42,9 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 pub async fn serve(listener: TcpListener, served: watch::Receiver<Option<Served>>) {
     let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -77,16 +79,22 @@ fn answer(method: &Method, path: &str, served: Option<&Served>) -> Response<Full
         ("/livez", Some(served)) if served.health.live() => plain(StatusCode::OK, "ok\n"),
         ("/livez", Some(_)) => plain(StatusCode::INTERNAL_SERVER_ERROR, "passes make no progress\n"),
         ("/readyz", Some(served)) if served.health.ready() => plain(StatusCode::OK, "ok\n"),
-        ("/readyz", _) => {
-            plain(StatusCode::SERVICE_UNAVAILABLE, "waiting for the API server, or for the CustomResourceDefinitions\n")
-        }
+        ("/readyz", _) => plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "waiting for the API server, or for the CustomResourceDefinitions\n",
+        ),
         ("/metrics", None) => plain(StatusCode::SERVICE_UNAVAILABLE, "waiting for the API server\n"),
-        ("/metrics", Some(served)) => match served.context.metrics.encode(&served.context.index, &served.context.budgets)
+        ("/metrics", Some(served)) => match served
+            .context
+            .metrics
+            .encode(&served.context.index, &served.context.budgets)
         {
             Ok(text) => {
                 let mut response = Response::new(Full::new(Bytes::from(text)));
                 let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+                response
+                    .headers_mut()
+                    .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
                 response
             }
             Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n"),
@@ -98,6 +106,8 @@ fn answer(method: &Method, path: &str, served: Option<&Served>) -> Response<Full
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

@@ -18,10 +18,22 @@ pub async fn infer() -> Result<Client, Box<dyn std::error::Error + Send + Sync>>
 
 /// Whether the current context of the kubeconfig, if there is one, names a proxy for its cluster.
 fn names_a_proxy() -> bool {
-    let Ok(kubeconfig) = kube::config::Kubeconfig::read() else { return false };
+    let Ok(kubeconfig) = kube::config::Kubeconfig::read() else {
+        return false;
+    };
     let current = kubeconfig.current_context.as_deref();
-    let context = kubeconfig.contexts.iter().find(|context| Some(context.name.as_str()) == current);
-    let name = context.and_then(|context| context.context.as_ref()).map(|context| context.cluster.as_str());
-    let cluster = kubeconfig.clusters.iter().find(|cluster| Some(cluster.name.as_str()) == name);
-    cluster.and_then(|cluster| cluster.cluster.as_ref()).is_some_and(|cluster| cluster.proxy_url.is_some())
+    let context = kubeconfig
+        .contexts
+        .iter()
+        .find(|context| Some(context.name.as_str()) == current);
+    let name = context
+        .and_then(|context| context.context.as_ref())
+        .map(|context| context.cluster.as_str());
+    let cluster = kubeconfig
+        .clusters
+        .iter()
+        .find(|cluster| Some(cluster.name.as_str()) == name);
+    cluster
+        .and_then(|cluster| cluster.cluster.as_ref())
+        .is_some_and(|cluster| cluster.proxy_url.is_some())
 }

@@ -31,7 +31,11 @@ use crate::partner::claim::ObjectId;
 use crate::partner::status::HeartbeatRules;
 
 /// How many passes run at once: all, those that nobody waits for, those of one connection.
-const LIMITS: Limits = Limits { total: 32, bulk: 8, group: 4 };
+const LIMITS: Limits = Limits {
+    total: 32,
+    bulk: 8,
+    group: 4,
+};
 
 /// How many statuses of first passes and polls are written at once.
 const STATUS_SLOTS: usize = 4;
@@ -125,7 +129,10 @@ struct QueueInner {
 
 impl Default for QueueHandle {
     fn default() -> Self {
-        Self(Arc::new(QueueInner { queue: Mutex::new(Queue::new(LIMITS)), changed: Notify::new() }))
+        Self(Arc::new(QueueInner {
+            queue: Mutex::new(Queue::new(LIMITS)),
+            changed: Notify::new(),
+        }))
     }
 }
 
@@ -192,13 +199,25 @@ impl Report {
     /// A pass of a resource that is not there any more.
     #[must_use]
     pub fn gone(key: Key) -> Self {
-        Self { key, outcome: "Gone", message: String::new(), changed: false, elapsed: Duration::ZERO }
+        Self {
+            key,
+            outcome: "Gone",
+            message: String::new(),
+            changed: false,
+            elapsed: Duration::ZERO,
+        }
     }
 
     /// A pass that had nothing to do.
     #[must_use]
     pub fn unchanged(key: Key, began: Instant) -> Self {
-        Self { key, outcome: "Unchanged", message: String::new(), changed: false, elapsed: began.elapsed() }
+        Self {
+            key,
+            outcome: "Unchanged",
+            message: String::new(),
+            changed: false,
+            elapsed: began.elapsed(),
+        }
     }
 }
 
@@ -211,13 +230,21 @@ pub struct Health {
 
 impl Health {
     fn new(queue: QueueHandle) -> Self {
-        Self { lists: Mutex::default(), queue, ended: Mutex::new(Instant::now()) }
+        Self {
+            lists: Mutex::default(),
+            queue,
+            ended: Mutex::new(Instant::now()),
+        }
     }
 
     /// Whether passes make progress: none waits while none ends.
     #[must_use]
     pub fn live(&self) -> bool {
-        let waiting = self.queue.lock().oldest_waiting(Instant::now()).is_some_and(|waiting| waiting > STUCK);
+        let waiting = self
+            .queue
+            .lock()
+            .oldest_waiting(Instant::now())
+            .is_some_and(|waiting| waiting > STUCK);
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
         !waiting || ended < STUCK
     }
@@ -230,7 +257,10 @@ impl Health {
     }
 
     fn expect(&self, list: &str) {
-        self.lists.lock().unwrap_or_else(PoisonError::into_inner).insert(list.to_owned(), false);
+        self.lists
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(list.to_owned(), false);
     }
 
     fn listed(&self, list: &str) {
@@ -282,7 +312,10 @@ impl Operator {
             client,
             config,
         };
-        Ok(Self { context: Arc::new(context), health: Arc::new(Health::new(queue)) })
+        Ok(Self {
+            context: Arc::new(context),
+            health: Arc::new(Health::new(queue)),
+        })
     }
 
     /// Runs until `stop` turns true; then passes that are under way end, and what they have done is written.
@@ -303,7 +336,12 @@ impl Operator {
                 scope.clone(),
                 PARTNERS,
             ));
-            watches.spawn(follow::<GraphConnection, _>(Arc::clone(&context), Arc::clone(&health), scope, CONNECTIONS));
+            watches.spawn(follow::<GraphConnection, _>(
+                Arc::clone(&context),
+                Arc::clone(&health),
+                scope,
+                CONNECTIONS,
+            ));
         }
         let mut passes: JoinSet<Report> = JoinSet::new();
         loop {
@@ -344,7 +382,9 @@ async fn identity(client: &Client) -> Identity {
 
 fn start_passes(context: &Arc<Context>, passes: &mut JoinSet<Report>) {
     loop {
-        let Some(job) = context.queue.lock().pop(Instant::now()) else { return };
+        let Some(job) = context.queue.lock().pop(Instant::now()) else {
+            return;
+        };
         let context = Arc::clone(context);
         passes.spawn(async move {
             let limit = context.config.timing.pass;
@@ -362,7 +402,13 @@ fn start_passes(context: &Arc<Context>, passes: &mut JoinSet<Report>) {
                     let again = Instant::now() + context.config.timing.backoff_cap;
                     context.queue.schedule(job.key.clone(), group, job.lane, again);
                     let message = "The pass took too long and was given up; it is tried again.".to_owned();
-                    Report { key: job.key, outcome: "TimedOut", message, changed: true, elapsed: began.elapsed() }
+                    Report {
+                        key: job.key,
+                        outcome: "TimedOut",
+                        message,
+                        changed: true,
+                        elapsed: began.elapsed(),
+                    }
                 }
             }
         });
@@ -380,7 +426,13 @@ fn end_pass(context: &Context, health: &Health, ended: Result<Report, tokio::tas
             std::process::abort();
         }
     };
-    let Report { key, outcome, message, changed, elapsed } = report;
+    let Report {
+        key,
+        outcome,
+        message,
+        changed,
+        elapsed,
+    } = report;
     context.queue.lock().done(&key);
     let (kind, name) = match &key {
         Key::Partner(name) => ("ComplianceManagementPartner", name),
@@ -426,7 +478,13 @@ where
     };
     let list = format!("{} in {}", kind.name, scope.as_deref().unwrap_or("all namespaces"));
     let mut events = watcher(api, watcher::Config::default().page_size(PAGE)).boxed();
-    let mut feed = Feed { context, kind, scope, first: true, listed: std::collections::HashSet::new() };
+    let mut feed = Feed {
+        context,
+        kind,
+        scope,
+        first: true,
+        listed: std::collections::HashSet::new(),
+    };
     let mut wait = Duration::from_millis(500);
     let mut told: Option<Instant> = None;
     while let Some(event) = events.next().await {
@@ -467,8 +525,15 @@ fn trouble(metrics: &Metrics, list: &str, error: &watcher::Error, told: &mut Opt
     *told = Some(Instant::now());
     let error = text::clean(&error.to_string(), 300);
     match code {
-        404 => tracing::warn!(list, "the CustomResourceDefinition is not installed: waiting for it; apply the files in crds/"),
-        401 | 403 => tracing::warn!(list, error, "the operator may not list or watch: check its ClusterRole and binding"),
+        404 => tracing::warn!(
+            list,
+            "the CustomResourceDefinition is not installed: waiting for it; apply the files in crds/"
+        ),
+        401 | 403 => tracing::warn!(
+            list,
+            error,
+            "the operator may not list or watch: check its ClusterRole and binding"
+        ),
         _ => tracing::warn!(list, error, "the API server cannot be watched; trying again"),
     }
 }
@@ -493,7 +558,11 @@ impl<K: Resource<DynamicType = ()>> Feed<K> {
                 }
             }
             Event::InitDone => {
-                let known = self.context.index.lock().keys(self.scope.as_deref(), self.kind.partners);
+                let known = self
+                    .context
+                    .index
+                    .lock()
+                    .keys(self.scope.as_deref(), self.kind.partners);
                 for key in known.difference(&std::mem::take(&mut self.listed)) {
                     self.remove(key);
                 }
@@ -530,7 +599,11 @@ impl<K: Resource<DynamicType = ()>> Feed<K> {
 
     fn remove(&self, key: &ObjectKey) {
         let mut index = self.context.index.lock();
-        let triggers = if self.kind.partners { index.remove_partner(key) } else { index.remove_connection(key) };
+        let triggers = if self.kind.partners {
+            index.remove_partner(key)
+        } else {
+            index.remove_connection(key)
+        };
         drop(index);
         if self.kind.partners {
             self.context.queue.lock().forget(&Key::Partner(key.clone()));
@@ -547,5 +620,8 @@ fn guard_key<K: Resource<DynamicType = ()>>(guard: &DeserializeGuard<K>) -> Opti
         Ok(resource) => resource.meta(),
         Err(invalid) => &invalid.metadata,
     };
-    Some(ObjectKey { namespace: meta.namespace.clone()?, name: meta.name.clone()? })
+    Some(ObjectKey {
+        namespace: meta.namespace.clone()?,
+        name: meta.name.clone()?,
+    })
 }

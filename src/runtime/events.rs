@@ -46,7 +46,12 @@ impl Events {
     #[must_use]
     pub fn new(client: Client, metrics: Metrics, instance: &str) -> Self {
         let slots = Arc::new(Semaphore::new(MOST_AT_ONCE));
-        Self { client, metrics, slots, instance: text::clean(instance, 128).into() }
+        Self {
+            client,
+            metrics,
+            slots,
+            instance: text::clean(instance, 128).into(),
+        }
     }
 
     /// Tells of a resource. Returns at once.

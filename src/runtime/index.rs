@@ -14,7 +14,7 @@ use super::backoff::Backoff;
 use super::queue::Lane;
 use crate::api::connection::{Access, GraphConnectionSpec, GraphConnectionStatus};
 use crate::api::partner::{ComplianceManagementPartnerSpec, ComplianceManagementPartnerStatus, ManagementPolicy};
-use crate::api::{Condition, ComplianceManagementPartner, FINALIZER, GraphConnection, RECONCILE_ANNOTATION};
+use crate::api::{ComplianceManagementPartner, Condition, FINALIZER, GraphConnection, RECONCILE_ANNOTATION};
 use crate::partner::claim::{Claimant, ObjectId, holder};
 
 /// The name of a resource, in its namespace.
@@ -77,14 +77,23 @@ where
 {
     let meta = resource.meta();
     Object {
-        key: ObjectKey { namespace: resource.namespace().unwrap_or_default(), name: resource.name_any() },
+        key: ObjectKey {
+            namespace: resource.namespace().unwrap_or_default(),
+            name: resource.name_any(),
+        },
         uid: resource.uid().unwrap_or_default(),
         resource_version: resource.resource_version().unwrap_or_default(),
         generation: meta.generation.unwrap_or_default(),
-        created: meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        created: meta
+            .creation_timestamp
+            .as_ref()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         deleting: meta.deletion_timestamp.is_some(),
         finalizer: resource.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
-        request: resource.annotations().get(RECONCILE_ANNOTATION).map(|value| value.chars().take(256).collect()),
+        request: resource
+            .annotations()
+            .get(RECONCILE_ANNOTATION)
+            .map(|value| value.chars().take(256).collect()),
         spec,
         status,
     }
@@ -233,7 +242,10 @@ impl SharedIndex {
     /// An empty index. `observe_only`: no resource of this installation writes.
     #[must_use]
     pub fn new(observe_only: bool) -> Self {
-        Self(Arc::new(Mutex::new(Index { observe_only, ..Index::default() })))
+        Self(Arc::new(Mutex::new(Index {
+            observe_only,
+            ..Index::default()
+        })))
     }
 
     /// Locks it.
@@ -279,7 +291,10 @@ impl Index {
     /// The partners that use a connection.
     #[must_use]
     pub fn partners_of(&self, connection: &ObjectKey) -> Vec<ObjectKey> {
-        self.by_connection.get(connection).map(|keys| keys.iter().cloned().collect()).unwrap_or_default()
+        self.by_connection
+            .get(connection)
+            .map(|keys| keys.iter().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Whether a partner may write, whatever its health: Enforce in effect, not suspended, its connection there.
@@ -328,15 +343,21 @@ impl Index {
     /// Takes in a partner as the watch has it.
     pub fn put_partner(&mut self, partner: Partner, now: Instant, first_list: bool) -> Vec<Trigger> {
         let key = partner.key.clone();
-        let itself = |lane| Trigger { key: Key::Partner(key.clone()), lane };
+        let itself = |lane| Trigger {
+            key: Key::Partner(key.clone()),
+            lane,
+        };
         let mut triggers = Vec::new();
         let object = Arc::new(partner);
         match self.partners.get_mut(&key) {
             Some(entry) if entry.object.uid == object.uid => {
                 let asks = entry.object.asks_for_a_pass(&object);
-                if entry.memory.written.as_ref().is_some_and(|written| {
-                    !newer(&written.resource_version, &object.resource_version)
-                }) {
+                if entry
+                    .memory
+                    .written
+                    .as_ref()
+                    .is_some_and(|written| !newer(&written.resource_version, &object.resource_version))
+                {
                     entry.memory.written = None;
                 }
                 entry.object = Arc::clone(&object);
@@ -354,7 +375,10 @@ impl Index {
                 return triggers;
             }
             None => {
-                self.by_connection.entry(connection_of(&object)).or_default().insert(key.clone());
+                self.by_connection
+                    .entry(connection_of(&object))
+                    .or_default()
+                    .insert(key.clone());
                 let status = &object.status;
                 let binding = match (&status.cloud, &status.tenant_id, &status.partner_id) {
                     (Some(cloud), Some(tenant), Some(id)) => Some(ObjectId::new(cloud, tenant, id)),
@@ -364,7 +388,15 @@ impl Index {
                     self.by_object.entry(bound.clone()).or_default().insert(key.clone());
                 }
                 let memory = PartnerMemory::default();
-                self.partners.insert(key.clone(), PartnerEntry { object, memory, binding, seen_at: now });
+                self.partners.insert(
+                    key.clone(),
+                    PartnerEntry {
+                        object,
+                        memory,
+                        binding,
+                        seen_at: now,
+                    },
+                );
                 triggers.push(itself(if first_list { Lane::Bulk } else { Lane::Edit }));
             }
         }
@@ -379,9 +411,10 @@ impl Index {
             Some(entry) => {
                 let asks = entry.object.asks_for_a_pass(&object);
                 if entry.object.uid != object.uid
-                    || entry.written.as_ref().is_some_and(|written| {
-                        !newer(&written.resource_version, &object.resource_version)
-                    })
+                    || entry
+                        .written
+                        .as_ref()
+                        .is_some_and(|written| !newer(&written.resource_version, &object.resource_version))
                 {
                     entry.written = None;
                 }
@@ -389,11 +422,19 @@ impl Index {
                 asks
             }
             None => {
-                self.connections.insert(key.clone(), ConnectionEntry { object, written: None });
+                self.connections
+                    .insert(key.clone(), ConnectionEntry { object, written: None });
                 true
             }
         };
-        if asks { vec![Trigger { key: Key::Connection(key), lane: Lane::Edit }] } else { Vec::new() }
+        if asks {
+            vec![Trigger {
+                key: Key::Connection(key),
+                lane: Lane::Edit,
+            }]
+        } else {
+            Vec::new()
+        }
     }
 
     /// Drops a partner that is gone; whoever waits for its object is next.
@@ -429,7 +470,12 @@ impl Index {
             }
             keys.insert(partner);
         }
-        keys.into_iter().map(|key| Trigger { key: Key::Partner(key), lane: Lane::Bulk }).collect()
+        keys.into_iter()
+            .map(|key| Trigger {
+                key: Key::Partner(key),
+                lane: Lane::Bulk,
+            })
+            .collect()
     }
 
     /// The keys of one namespace, or of all: what a new list of it is held against.
@@ -455,13 +501,25 @@ impl Index {
     }
 
     fn others(&self, key: &ObjectKey, object: &ObjectId) -> Vec<Trigger> {
-        let keys = self.by_object.get(object).into_iter().flatten().filter(|other| *other != key);
-        keys.map(|other| Trigger { key: Key::Partner(other.clone()), lane: Lane::Edit }).collect()
+        let keys = self
+            .by_object
+            .get(object)
+            .into_iter()
+            .flatten()
+            .filter(|other| *other != key);
+        keys.map(|other| Trigger {
+            key: Key::Partner(other.clone()),
+            lane: Lane::Edit,
+        })
+        .collect()
     }
 }
 
 /// The connection that a partner names.
 #[must_use]
 pub fn connection_of(partner: &Partner) -> ObjectKey {
-    ObjectKey { namespace: partner.key.namespace.clone(), name: partner.spec.connection_ref.name.clone() }
+    ObjectKey {
+        namespace: partner.key.namespace.clone(),
+        name: partner.spec.connection_ref.name.clone(),
+    }
 }

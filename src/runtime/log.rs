@@ -14,9 +14,13 @@ pub fn init(level: LevelFilter, json: bool) {
         .with_target("audit", level.max(LevelFilter::INFO));
     let registry = tracing_subscriber::registry().with(targets);
     let done = if json {
-        registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true)).try_init()
+        registry
+            .with(tracing_subscriber::fmt::layer().json().flatten_event(true))
+            .try_init()
     } else {
-        registry.with(tracing_subscriber::fmt::layer().with_ansi(false)).try_init()
+        registry
+            .with(tracing_subscriber::fmt::layer().with_ansi(false))
+            .try_init()
     };
     // Only a second subscriber in one process is refused, and then there is one already.
     drop(done);

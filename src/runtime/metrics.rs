@@ -78,7 +78,10 @@ impl Metrics {
     pub fn reconciled(&self, kind: &'static str, outcome: &'static str, elapsed: Duration) {
         let labels = Outcome { kind, outcome };
         self.0.reconciles.get_or_create(&labels).inc();
-        self.0.reconcile_seconds.get_or_create(&labels).observe(elapsed.as_secs_f64());
+        self.0
+            .reconcile_seconds
+            .get_or_create(&labels)
+            .observe(elapsed.as_secs_f64());
     }
 
     /// A request to Graph ended; `status` is absent where there was no answer.
@@ -94,7 +97,10 @@ impl Metrics {
         };
         let labels = Request { method, status: class };
         self.0.graph_requests.get_or_create(&labels).inc();
-        self.0.graph_seconds.get_or_create(&labels).observe(elapsed.as_secs_f64());
+        self.0
+            .graph_seconds
+            .get_or_create(&labels)
+            .observe(elapsed.as_secs_f64());
         if method == "PATCH" && class == "2xx" {
             self.0.graph_writes.inc();
         }
@@ -134,23 +140,43 @@ impl Metrics {
             Unit::Seconds,
             counters.reconcile_seconds.clone(),
         );
-        registry.register("graph_requests", "Requests to Graph by method and status", counters.graph_requests.clone());
+        registry.register(
+            "graph_requests",
+            "Requests to Graph by method and status",
+            counters.graph_requests.clone(),
+        );
         registry.register_with_unit(
             "graph_request_duration",
             "Time that requests to Graph take",
             Unit::Seconds,
             counters.graph_seconds.clone(),
         );
-        registry.register("graph_writes", "Changes that Graph has taken", counters.graph_writes.clone());
-        registry.register("token_requests", "Requests for a token by outcome", counters.tokens.clone());
+        registry.register(
+            "graph_writes",
+            "Changes that Graph has taken",
+            counters.graph_writes.clone(),
+        );
+        registry.register(
+            "token_requests",
+            "Requests for a token by outcome",
+            counters.tokens.clone(),
+        );
         registry.register("status_writes", "Statuses written", counters.status_writes.clone());
-        registry.register("events_dropped", "Events that could not be written", counters.events_dropped.clone());
+        registry.register(
+            "events_dropped",
+            "Events that could not be written",
+            counters.events_dropped.clone(),
+        );
         registry.register(
             "cleanups_abandoned",
             "Clean-ups given up because connection or Secret were gone",
             counters.cleanups_abandoned.clone(),
         );
-        registry.register("watch_errors", "Watches that failed and objects that cannot be read", counters.watch_errors.clone());
+        registry.register(
+            "watch_errors",
+            "Watches that failed and objects that cannot be read",
+            counters.watch_errors.clone(),
+        );
         registry.register_collector(Box::new(Throttled(budgets.closed_total_seconds())));
         registry.register_collector(Box::new(Resources(index.clone())));
         let mut out = String::new();
@@ -172,27 +198,64 @@ impl Collector for Throttled {
 }
 
 /// One number of a partner's.
-type Series = (&'static str, &'static str, Option<Unit>, fn(&super::index::PartnerEntry) -> Option<f64>);
+type Series = (
+    &'static str,
+    &'static str,
+    Option<Unit>,
+    fn(&super::index::PartnerEntry) -> Option<f64>,
+);
 
 const PARTNER_SERIES: [Series; 7] = [
-    ("ready", "Whether the last pass did all that the policies ask for", None, |entry| is(entry.conditions(), "Ready")),
-    ("synced", "Whether Graph equals the managed fields", None, |entry| is(entry.conditions(), "Synced")),
-    ("enabled", "Whether the partner is enabled", None, |entry| is(entry.conditions(), "PartnerEnabled")),
+    (
+        "ready",
+        "Whether the last pass did all that the policies ask for",
+        None,
+        |entry| is(entry.conditions(), "Ready"),
+    ),
+    ("synced", "Whether Graph equals the managed fields", None, |entry| {
+        is(entry.conditions(), "Synced")
+    }),
+    ("enabled", "Whether the partner is enabled", None, |entry| {
+        is(entry.conditions(), "PartnerEnabled")
+    }),
     ("suspended", "Whether the resource is suspended", None, |entry| {
-        Some(if entry.object.spec.suspend == Some(true) { 1.0 } else { 0.0 })
+        Some(if entry.object.spec.suspend == Some(true) {
+            1.0
+        } else {
+            0.0
+        })
     }),
-    ("heartbeat_timestamp", "The partner's last heartbeat, in Unix time", Some(Unit::Seconds), |entry| entry.heartbeat()),
-    ("last_success_timestamp", "The last pass that ended Ready, in Unix time", Some(Unit::Seconds), |entry| {
-        entry.memory.last_success
-    }),
-    ("drifted_fields", "Managed fields that Graph has otherwise", None, |entry| {
-        let drift = entry.object.status.drift.as_ref();
-        u32::try_from(drift.map_or(0, Vec::len)).ok().map(f64::from)
-    }),
+    (
+        "heartbeat_timestamp",
+        "The partner's last heartbeat, in Unix time",
+        Some(Unit::Seconds),
+        |entry| entry.heartbeat(),
+    ),
+    (
+        "last_success_timestamp",
+        "The last pass that ended Ready, in Unix time",
+        Some(Unit::Seconds),
+        |entry| entry.memory.last_success,
+    ),
+    (
+        "drifted_fields",
+        "Managed fields that Graph has otherwise",
+        None,
+        |entry| {
+            let drift = entry.object.status.drift.as_ref();
+            u32::try_from(drift.map_or(0, Vec::len)).ok().map(f64::from)
+        },
+    ),
 ];
 
 fn is(conditions: &[Condition], kind: &str) -> Option<f64> {
-    condition(conditions, kind).map(|found| if found.status == ConditionStatus::True { 1.0 } else { 0.0 })
+    condition(conditions, kind).map(|found| {
+        if found.status == ConditionStatus::True {
+            1.0
+        } else {
+            0.0
+        }
+    })
 }
 
 /// The series of the resources, read off the index.
@@ -211,9 +274,16 @@ impl Collector for Resources {
             let series = index.partners().filter_map(|(key, entry)| Some((key, read(entry)?)));
             gauge(&mut encoder, name, help, unit.as_ref(), series)?;
         }
-        let series =
-            index.connections().filter_map(|(key, entry)| Some((key, is(&entry.object.status.conditions, "Ready")?)));
-        gauge(&mut encoder, "connection_ready", "Whether the connection can be used", None, series)
+        let series = index
+            .connections()
+            .filter_map(|(key, entry)| Some((key, is(&entry.object.status.conditions, "Ready")?)));
+        gauge(
+            &mut encoder,
+            "connection_ready",
+            "Whether the connection can be used",
+            None,
+            series,
+        )
     }
 }
 
@@ -224,8 +294,7 @@ fn gauge<'a>(
     unit: Option<&Unit>,
     series: impl Iterator<Item = (&'a ObjectKey, f64)>,
 ) -> fmt::Result {
-    let mut descriptor =
-        encoder.encode_descriptor(name, help, unit, prometheus_client::metrics::MetricType::Gauge)?;
+    let mut descriptor = encoder.encode_descriptor(name, help, unit, prometheus_client::metrics::MetricType::Gauge)?;
     for (key, value) in series {
         let labels = [("namespace", key.namespace.as_str()), ("name", key.name.as_str())];
         ConstGauge::new(value).encode(descriptor.encode_family(&labels)?)?;

@@ -1,4 +1,4 @@
-//! Entra's token endpoint (FACTS: token endpoint).
+//! Entra's token endpoint (FACTS 5).
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;

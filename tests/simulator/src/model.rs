@@ -1,4 +1,4 @@
-//! The properties of `complianceManagementPartner` as Graph v1.0 describes them (FACTS: the resource).
+//! The properties of `complianceManagementPartner` as Graph v1.0 describes them (FACTS 1).
 //! A test holds these tables against Microsoft's own metadata.
 
 /// The EDM type of a property.
@@ -16,7 +16,7 @@ pub enum Kind {
     Assignments,
 }
 
-/// Who sets a property.
+/// Who sets a property (FACTS 1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// Whoever writes to Graph.
@@ -111,7 +111,7 @@ pub const ENTITY: &str = "complianceManagementPartner";
 /// The type of a list's elements.
 pub const ASSIGNMENT: &str = "complianceManagementPartnerAssignment";
 
-/// Application permissions that may read, the least privileged first.
+/// Application permissions that may read, the least privileged first (FACTS 2.2).
 pub const READ_ROLES: [&str; 4] = [
     "DeviceManagementServiceConfig.Read.All",
     "DeviceManagementServiceConfig.ReadWrite.All",
@@ -119,7 +119,7 @@ pub const READ_ROLES: [&str; 4] = [
     "DeviceManagementConfiguration.ReadWrite.All",
 ];
 
-/// Application permissions that may write.
+/// Application permissions that may write (FACTS 2.2).
 pub const WRITE_ROLES: [&str; 2] = [
     "DeviceManagementServiceConfig.ReadWrite.All",
     "DeviceManagementConfiguration.ReadWrite.All",
@@ -141,7 +141,7 @@ pub fn is_guid(text: &str) -> bool {
         })
 }
 
-/// The pattern that Microsoft's `OpenAPI` gives for `lastHeartbeatDateTime`.
+/// The pattern that Microsoft's `OpenAPI` gives for `lastHeartbeatDateTime` (FACTS 1.2).
 pub const DATE_TIME_OFFSET_PATTERN: &str = "^[0-9]{4,}-(0[1-9]|1[012])-(0[1-9]|[12][0-9]|3[01])\
 T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,12})?(Z|[+-][0-9][0-9]:[0-9][0-9])$";
 

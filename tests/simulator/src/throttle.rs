@@ -1,4 +1,4 @@
-//! The limits that Microsoft publishes for Intune's enrolment workload (FACTS: throttling), counted.
+//! The limits that Microsoft publishes for Intune's enrolment workload (FACTS 4), counted.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};

@@ -1,14 +1,10 @@
 //! The control interface over HTTP, and the program.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
-mod common;
-
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{CLIENT, P1, SECRET, TENANT, World, read};
+use crate::common::{CLIENT, P1, SECRET, TENANT, World, read};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 

@@ -1,11 +1,7 @@
 //! The token endpoint, over real TLS.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
-mod common;
-
+use crate::common::{CLIENT, SECRET, TENANT, World, read};
 use base64::Engine as _;
-use common::{CLIENT, SECRET, TENANT, World, read};
 use graph_simulator::{Options, TokenStyle, ViolationKind};
 use serde_json::{Value, json};
 

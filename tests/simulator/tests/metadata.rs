@@ -1,7 +1,5 @@
 //! Holds the simulator's tables against Microsoft's own metadata (`metadata/`).
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use std::collections::BTreeMap;
 
 use graph_simulator::model::{

@@ -1,12 +1,8 @@
 //! Scripted behaviour, ignored writes, the log and the limits, over real TLS.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{CLIENT, P1, TENANT, World, change, read};
+use crate::common::{CLIENT, P1, TENANT, World, change, read};
 use graph_simulator::{
     Action, Answer, App, Body, IgnoreWrites, Options, Request, Script, Server, Throttling, ViolationKind,
 };
@@ -222,7 +218,7 @@ async fn delays_add_up_and_requests_overlap() {
 async fn writes_can_be_ignored_for_ever_or_for_some_reads() {
     let world = World::start();
     let token = world.token().await;
-    let body = json!({ "@odata.type": common::ROOT_TYPE, "iosOnboarded": true, "macOsOnboarded": true });
+    let body = json!({ "@odata.type": crate::common::ROOT_TYPE, "iosOnboarded": true, "macOsOnboarded": true });
     world
         .control
         .ignore_writes(TENANT, P1, IgnoreWrites::fields(["iosOnboarded"]).for_gets(2))
@@ -383,4 +379,32 @@ async fn a_repeated_patch_is_seen_as_such() {
     );
     assert_eq!(world.patch(P1, &token, &body).await.0, 200);
     assert_eq!(world.kinds(), [ViolationKind::UnchangedProperty]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_clock_of_the_caller_does_not_matter() {
+    let world = World::start();
+    let url = world.url("");
+    let late = std::thread::spawn({
+        let client = world.client.clone();
+        move || {
+            std::thread::sleep(Duration::from_millis(300));
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async { client.get(url).send().await.unwrap().status().as_u16() })
+        }
+    });
+    let answered = |request: &Request| request.status == Some(401);
+    assert_eq!(
+        world
+            .control
+            .wait_for_requests(answered, 1, 20 * SECOND)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(late.join().unwrap(), 401);
 }

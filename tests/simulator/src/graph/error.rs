@@ -1,4 +1,4 @@
-//! Graph's errors, and those that Intune nests inside of them (FACTS: errors).
+//! Graph's errors, and those that Intune nests inside of them (FACTS 3).
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -19,9 +19,9 @@ pub(crate) struct Failure {
 pub(crate) enum Message {
     /// As it is.
     Plain(String),
-    /// As it is, and again in `innerError`, as the model's validation does it.
+    /// As it is, and again in `innerError`, as the model's validation does it (FACTS 3.5).
     Twice(String),
-    /// Inside a JSON string with ids, a URL and a build that differ each time.
+    /// Inside a JSON string with ids, a URL and a build that differ each time (FACTS 3.2).
     Intune { sentence: String, path: String },
 }
 
@@ -62,7 +62,7 @@ impl Failure {
         Self::plain(401, "InvalidAuthenticationToken", sentence)
     }
 
-    /// No such route: what Intune says to a wrong path or verb.
+    /// No such route: what Intune says to a wrong path or verb (FACTS 3.7).
     pub(crate) fn no_route(method: &str, template: &str, path: &str) -> Self {
         let sentence = format!(
             "No OData route exists that match template {template} with http verb {method} for request \

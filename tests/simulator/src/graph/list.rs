@@ -1,4 +1,4 @@
-//! Reading: the listing with its pages, and one row.
+//! Reading: the listing with its pages, and one row (FACTS 2.1).
 
 use std::collections::BTreeSet;
 
@@ -131,7 +131,7 @@ pub(crate) fn get(
     Ok(Reply::json(200, &entity(endpoints, value, query.select.as_deref())))
 }
 
-/// Where the row with this key is.
+/// Where the row with this key is (FACTS 2.5).
 pub(crate) fn position(world: &World, tenant: &str, id: &str) -> Option<usize> {
     let ignore_case = world.settings.ids_ignore_case;
     let rows = &world.tenant(tenant)?.rows;

@@ -30,7 +30,7 @@ pub(crate) struct Caller {
     pub(crate) roles: Vec<String>,
 }
 
-/// Notes what a right client never does, before any rule can take the request.
+/// Notes what a right client never does (FACTS 2.6, 6), before any rule can take the request.
 pub(crate) fn inspect(world: &mut World, seq: u64, request: &Incoming) {
     if request.header("user-agent").is_none_or(|agent| agent.trim().is_empty()) {
         world.violation(seq, ViolationKind::MissingUserAgent, "no User-Agent");
@@ -133,6 +133,7 @@ fn route(path: &str) -> Route {
     {
         return Route::Row(id);
     }
+    // FACTS 3.7, 3.8
     let Some(rest) = path.strip_prefix("/v1.0/") else {
         let version = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         let sentence = format!("Invalid version: {}", version.to_lowercase());
@@ -190,6 +191,7 @@ fn respond(world: &mut World, endpoints: &Endpoints, seq: u64, request: &Incomin
     }
 }
 
+/// Whose token it is (FACTS 3.9).
 fn authenticate(world: &World, endpoints: &Endpoints, request: &Incoming) -> Result<Caller, Failure> {
     let Some(header) = request.header("authorization") else {
         return Err(Failure::token("Access token is empty."));
@@ -222,6 +224,7 @@ fn authenticate(world: &World, endpoints: &Endpoints, request: &Incoming) -> Res
     })
 }
 
+/// Whether the token's roles suffice (FACTS 2.2, 3.3).
 fn authorize(caller: &Caller, accepted: &[&str], path: &str) -> Result<(), Failure> {
     if caller.roles.iter().any(|role| accepted.contains(&role.as_str())) {
         return Ok(());
@@ -233,10 +236,12 @@ fn authorize(caller: &Caller, accepted: &[&str], path: &str) -> Result<(), Failu
     Err(Failure::intune(403, "Forbidden", sentence, path))
 }
 
+/// No such row (FACTS 3.4).
 fn not_found(id: &str) -> Failure {
     Failure::intune(404, "ResourceNotFound", "An error has occurred", &odata_row(id))
 }
 
+/// Sets what the body names, lists whole (FACTS 2.7), and answers the object (FACTS 2.1).
 fn patch(
     world: &mut World,
     endpoints: &Endpoints,
@@ -270,7 +275,7 @@ fn patch(
     Ok(Reply::json(200, &list::entity(endpoints, shown, None)))
 }
 
-/// Another order and other letters: Graph promises neither.
+/// Another order and other letters: Graph promises neither (FACTS 2.11).
 fn reorder(value: &mut Value) {
     let Value::Array(assignments) = value else { return };
     assignments.reverse();

@@ -1,6 +1,4 @@
 //! A simulator with one tenant, one app and one row, and clients for it.
-#![allow(dead_code, reason = "each test binary uses its own part")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use graph_simulator::{App, Control, Options, Request, Simulator};
 use reqwest::{Client, Method, RequestBuilder, Response};
@@ -142,4 +140,17 @@ pub(crate) fn group(id: &str) -> Value {
         "@odata.type": "#microsoft.graph.complianceManagementPartnerAssignment",
         "target": { "@odata.type": "#microsoft.graph.groupAssignmentTarget", "groupId": id },
     })
+}
+
+/// Intune's sentence, out of the JSON string inside of `error.message`.
+pub(crate) fn inner(body: &Value) -> String {
+    let nested: Value = serde_json::from_str(body["error"]["message"].as_str().unwrap()).unwrap();
+    assert_eq!(nested["_version"], 3);
+    assert_eq!(nested["HttpHeaders"], "{}");
+    nested["Message"].as_str().unwrap().to_owned()
+}
+
+/// A fresh id.
+pub(crate) fn uuid() -> String {
+    uuid::Uuid::new_v4().to_string()
 }

@@ -1,0 +1,11 @@
+//! The simulator held to its promises, over real TLS. A module a topic.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod common;
+mod control_http;
+mod entra;
+mod metadata;
+mod reads;
+mod scripts;
+mod writes;

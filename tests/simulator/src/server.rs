@@ -91,10 +91,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         {
             let mut world = self.shared.lock();
-            match self.server {
-                Server::Graph => world.in_flight.graph = world.in_flight.graph.saturating_sub(1),
-                Server::Entra => world.in_flight.entra = world.in_flight.entra.saturating_sub(1),
-            }
+            world.in_flight.leave(self.server);
             if let Some(entry) = world.log.entry(self.seq) {
                 entry.status = self.status;
                 entry.aborted = self.status.is_none();
@@ -124,21 +121,7 @@ async fn handle(
 ) -> Result<Response<Payload>, Aborted> {
     let version = request.version();
     let (parts, body) = request.into_parts();
-    let body = Limited::new(body, BODY_LIMIT)
-        .collect()
-        .await
-        .map_err(|_| Aborted)?
-        .to_bytes()
-        .to_vec();
-    let incoming = Incoming {
-        server: service.server,
-        method: parts.method.as_str().to_owned(),
-        path: parts.uri.path().to_owned(),
-        query: parts.uri.query().map(str::to_owned),
-        headers: text_headers(&parts.headers),
-        body,
-        request_id: graph::new_request_id(),
-    };
+    let incoming = receive(service.server, &parts, body).await?;
     let shared = &service.shared;
     let Decision {
         mut ticket,
@@ -180,6 +163,19 @@ async fn handle(
     Ok(respond(reply, cut))
 }
 
+async fn receive(server: Server, parts: &hyper::http::request::Parts, body: HyperBody) -> Result<Incoming, Aborted> {
+    let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| Aborted)?;
+    Ok(Incoming {
+        server,
+        method: parts.method.as_str().to_owned(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().map(str::to_owned),
+        headers: text_headers(&parts.headers),
+        body: body.to_bytes().to_vec(),
+        request_id: graph::new_request_id(),
+    })
+}
+
 /// Resets the connection; the task that serves it is dropped while this waits.
 async fn abort(ticket: Ticket, connection: &Connection) -> Result<Response<Payload>, Aborted> {
     drop(ticket);
@@ -216,14 +212,7 @@ fn arrive(shared: &Arc<Shared>, incoming: &Incoming, connection: u64, version: V
             .as_ref()
             .and_then(|body| body.get("client_id")?.as_str().map(str::to_owned));
     }
-    let flying = &mut world.in_flight;
-    let (now, peak) = match incoming.server {
-        Server::Graph => (&mut flying.graph, &mut flying.graph_peak),
-        Server::Entra => (&mut flying.entra, &mut flying.entra_peak),
-    };
-    *now += 1;
-    *peak = (*peak).max(*now);
-    entry.in_flight = *now;
+    entry.in_flight = world.in_flight.enter(incoming.server);
 
     let target = incoming.target();
     let subject = Subject {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::log::{Digests, Log, Violation, ViolationKind};
 use crate::options::{Options, ServiceOwned, Throttling, TokenStyle};
 use crate::rows::Row;
-use crate::script::Scripts;
+use crate::script::{Scripts, Server};
 use crate::throttle::Throttle;
 use crate::token::Tokens;
 
@@ -122,6 +122,28 @@ pub struct InFlight {
     pub graph_peak: u64,
     /// The most at Entra since the log was cleared.
     pub entra_peak: u64,
+}
+
+impl InFlight {
+    /// One more; says how many there are.
+    pub(crate) fn enter(&mut self, server: Server) -> u64 {
+        let (now, peak) = match server {
+            Server::Graph => (&mut self.graph, &mut self.graph_peak),
+            Server::Entra => (&mut self.entra, &mut self.entra_peak),
+        };
+        *now += 1;
+        *peak = (*peak).max(*now);
+        *now
+    }
+
+    /// One less.
+    pub(crate) fn leave(&mut self, server: Server) {
+        let now = match server {
+            Server::Graph => &mut self.graph,
+            Server::Entra => &mut self.entra,
+        };
+        *now = now.saturating_sub(1);
+    }
 }
 
 impl World {

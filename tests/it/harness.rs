@@ -1,6 +1,7 @@
 //! Starts a real control plane, and whatever else a test needs of the machine.
 //!
 //! - [`ControlPlane`]: etcd, kube-apiserver and, where asked for, kube-controller-manager, on free ports of 127.0.0.1;
+//! - [`install_crds`]: the operator's own kinds on the control plane that all tests share;
 //! - [`Process`]: a program that is killed when it is dropped and when the test process dies;
 //! - [`wait_for`]: polls a condition until a deadline; there is no other way to wait here;
 //! - [`Scratch`]: a folder that goes away.
@@ -11,6 +12,8 @@ mod access;
 mod certificates;
 #[path = "harness/control_plane.rs"]
 mod control_plane;
+#[path = "harness/crds.rs"]
+mod crds;
 #[path = "harness/process.rs"]
 mod process;
 #[path = "harness/scratch.rs"]
@@ -19,6 +22,7 @@ mod scratch;
 mod wait;
 
 pub use control_plane::{ControlPlane, Options};
+pub use crds::{CRD_NAMES, crds_folder, install_crds};
 pub use process::{Process, free_port, leashed};
 pub use scratch::Scratch;
 pub use wait::{Observation, wait_for};

@@ -1,3 +1,4 @@
 //! Tests against a real API server: one binary, a module a topic.
 
 mod control_plane;
+mod crd;

@@ -1,0 +1,77 @@
+//! The operator's own kinds, as a user installs them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use tokio::sync::OnceCell;
+
+use crate::control_plane::ControlPlane;
+use crate::wait::wait_for;
+
+/// Half a second on two idle cores.
+const ESTABLISHED_LIMIT: Duration = Duration::from_secs(30);
+
+/// The names of the CRDs in [`crds_folder`].
+pub const CRD_NAMES: [&str; 2] = [
+    "compliancemanagementpartners.intune.msgraph.dev",
+    "graphconnections.intune.msgraph.dev",
+];
+
+/// The folder of the CRDs that users install, a file for each of [`CRD_NAMES`].
+#[must_use]
+pub fn crds_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds")
+}
+
+/// The shared control plane with both CRDs; the first to ask in this process installs them.
+///
+/// # Errors
+/// If it could not be started or refuses a CRD, the same to everyone who asks.
+pub async fn install_crds() -> Result<&'static ControlPlane> {
+    static INSTALLED: OnceCell<Result<(), String>> = OnceCell::const_new();
+
+    let plane = ControlPlane::shared().await?;
+    let installed = INSTALLED.get_or_init(async || plane.apply_crds().await.map_err(|error| format!("{error:#}")));
+    installed.await.as_ref().map_err(|error| anyhow!("the CRDs: {error}"))?;
+    Ok(plane)
+}
+
+impl ControlPlane {
+    /// Installs both CRDs as the README says, by kubectl's server-side apply, and waits until they are served. For a
+    /// control plane of the test's own; on the shared one, use [`install_crds`].
+    ///
+    /// # Errors
+    /// If the API server refuses one.
+    pub async fn apply_crds(&self) -> Result<()> {
+        let folder = crds_folder().display().to_string();
+        self.kubectl_ok(&["apply", "--server-side", "--filename", &folder])
+            .await?;
+        self.until_established(&CRD_NAMES).await
+    }
+
+    /// Waits until CRDs that exist are served.
+    ///
+    /// # Errors
+    /// If one is not within half a minute, with what its conditions say.
+    pub async fn until_established(&self, names: &[&str]) -> Result<()> {
+        let crds: Api<CustomResourceDefinition> = Api::all(self.admin_client().await?);
+        for name in names {
+            wait_for(&format!("the CRD {name}"), ESTABLISHED_LIMIT, async || -> Result<()> {
+                let conditions = crds.get(name).await?.status.and_then(|status| status.conditions);
+                let conditions = conditions.unwrap_or_default();
+                let established = conditions
+                    .iter()
+                    .any(|condition| condition.type_ == "Established" && condition.status == "True");
+                if !established {
+                    bail!("{conditions:?}");
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}

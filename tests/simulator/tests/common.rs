@@ -21,6 +21,7 @@ pub(crate) fn client(simulator: &Simulator, http1: bool) -> Client {
     let mut builder = Client::builder()
         .tls_certs_only([ca])
         .no_proxy()
+        .timeout(std::time::Duration::from_secs(20))
         .redirect(reqwest::redirect::Policy::none())
         .user_agent("simulator-test/1");
     if http1 {

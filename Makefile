@@ -1,5 +1,72 @@
-# Brings kube-apiserver, etcd, kubectl and kube-controller-manager here and says where: $KUBEBUILDER_ASSETS, the user's
-# cache, or a build from their Go modules (once, about six minutes).
-.PHONY: control-plane
-control-plane:
+# `make` alone prints what there is. Nothing here reaches further than cargo's and Go's own registries.
+.DEFAULT_GOAL := help
+.PHONY: help build crds control-plane lint test demo bench clean
+
+CARGO ?= cargo
+DENY := 0.20.2
+
+# Where cargo puts what it builds.
+target := $(or $(CARGO_TARGET_DIR),target)
+
+# Tools that are built once for all checkouts.
+tools := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/compliance-partner-operator/tools
+
+help: ## Print this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the operator for use: target/release/compliance-partner-operator
+	$(CARGO) build --locked --release -p compliance-partner-operator
+
+crds: ## Write crds/ from the code
+	UPDATE_CRDS=1 $(CARGO) test --locked -p compliance-partner-operator --lib api::
+
+# $KUBEBUILDER_ASSETS, the user's cache, or a build from the Go modules.
+control-plane: ## Bring kube-apiserver, etcd, kubectl and kube-controller-manager here, and print where they are
 	@tests/control-plane/ensure
+
+lint: ## Check format, lints, and the licences, duplicates and sources of dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@if [ "$$('$(tools)/bin/cargo-deny' --version 2>/dev/null)" != 'cargo-deny $(DENY)' ]; then \
+		echo 'lint: building cargo-deny $(DENY) into $(tools): once, one to three minutes' >&2; \
+		$(CARGO) install --locked --force --debug --version '$(DENY)' --root '$(tools)' cargo-deny; \
+	fi
+	'$(tools)/bin/cargo-deny' --workspace --locked check -D unmatched-skip -D unnecessary-skip bans licenses sources
+
+test: ## Run all tests, on a real Kubernetes API server and a simulator of Graph; the last line sums them up
+	$(CARGO) build --locked --workspace --bins --tests
+	@tests/control-plane/ensure >/dev/null
+	@mkdir -p '$(target)' && rm -f '$(target)/test.status'
+	@{ $(CARGO) test --locked --workspace --no-fail-fast; echo $$? >'$(target)/test.status'; } | tee '$(target)/test.log'; \
+	awk -v status="$$(cat '$(target)/test.status')" "$$SUM_UP" '$(target)/test.log'
+
+# Sums up cargo's "test result:" lines, and ends as cargo did. A test binary that dies leaves no such line.
+define SUM_UP
+/^test result: / {
+	for (word = 2; word < NF; word++) {
+		if ($$(word + 1) == "passed;") passed += $$word
+		if ($$(word + 1) == "failed;") failed += $$word
+		if ($$(word + 1) == "ignored;") skipped += $$word
+	}
+}
+END {
+	if (passed + failed == 0) { print "no test was run"; exit status ? status : 1 }
+	if (status != 0 && !failed) { print "a test binary did not end well: see above"; failed = 1 }
+	printf "\n%d passed, %d failed%s\n", passed, failed, skipped ? ", " skipped " skipped" : ""
+	exit status
+}
+endef
+export SUM_UP
+
+demo: ## Watch one partner being synced, on a simulator of Graph; HOLD=1 keeps it up to try things
+	$(CARGO) build --locked --workspace --bins
+	@tests/control-plane/ensure >/dev/null
+	@$(if $(HOLD),HOLD='$(HOLD)') '$(target)/debug/demo'
+
+bench: ## Measure the release build: prints the table of README.md
+	$(CARGO) build --locked --release -p compliance-partner-operator
+	@tests/control-plane/ensure >/dev/null
+	$(CARGO) run --locked --release -p bench
+
+clean: ## Remove what cargo has built; the control plane and tools in the user's cache stay
+	$(CARGO) clean

@@ -1,5 +1,9 @@
 //! `GraphConnection`: a tenant of Microsoft Entra, and the credential by which the operator speaks to its Graph.
 
+// What is written above a field is what `kubectl explain` shows, so it has no marks of Markdown; and the columns of
+// `#[kube]` have equal types, which clippy takes for one attribute twice.
+#![allow(clippy::doc_markdown, clippy::duplicated_attributes)]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

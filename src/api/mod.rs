@@ -3,8 +3,12 @@
 pub mod connection;
 pub mod partner;
 pub mod reason;
+#[cfg(test)]
+mod schema_tests;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use kube::CustomResourceExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,7 +36,7 @@ pub struct LocalReference {
     pub name: String,
 }
 
-/// One condition, with the fields and bounds of Kubernetes' `meta/v1` Condition.
+/// One condition, with the fields and bounds of Kubernetes' own conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
@@ -88,17 +92,46 @@ pub fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Cond
 /// Both CRDs, in the order in which they are printed.
 #[must_use]
 pub fn crds() -> [CustomResourceDefinition; 2] {
-    [ComplianceManagementPartner::crd(), GraphConnection::crd()].map(without_empty_metadata)
+    [ComplianceManagementPartner::crd(), GraphConnection::crd()].map(as_users_read_it)
 }
 
-/// kube's derive leaves empty lists where the API server leaves a key out; files that people read and diff have none.
-fn without_empty_metadata(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+/// Takes out what kube's derive and rustdoc leave in a CRD, but which has no place in files that people read and diff.
+fn as_users_read_it(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
+        // The API server leaves the key out where a list is empty.
         if version.selectable_fields.as_ref().is_some_and(Vec::is_empty) {
             version.selectable_fields = None;
         }
+        let schema = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut());
+        if let Some(root) = schema {
+            root.title = None;
+            // The derive has status as an Option, which schemars takes for nullable: `kubectl explain` would say so too.
+            if let Some(status) = root.properties.as_mut().and_then(|fields| fields.get_mut("status")) {
+                status.nullable = None;
+            }
+            join_lines(root);
+        }
     }
     crd
+}
+
+/// Makes one line of each paragraph of every description: doc comments are wrapped for this source, kubectl wraps anew.
+fn join_lines(schema: &mut JSONSchemaProps) {
+    if let Some(description) = &mut schema.description {
+        let paragraphs: Vec<_> = description.split("\n\n").map(|text| text.replace('\n', " ")).collect();
+        *description = paragraphs.join("\n\n");
+    }
+    schema
+        .properties
+        .iter_mut()
+        .flat_map(|fields| fields.values_mut())
+        .for_each(join_lines);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        join_lines(items);
+    }
 }
 
 /// A CRD as YAML, as the files in `crds/` have it.

@@ -1,5 +1,9 @@
 //! `ComplianceManagementPartner`: one link between Intune and a third-party MDM, as users write and read it.
 
+// What is written above a field is what `kubectl explain` shows, so it has no marks of Markdown; and the columns of
+// `#[kube]` have equal types, which clippy takes for one attribute twice.
+#![allow(clippy::doc_markdown, clippy::duplicated_attributes)]
+
 use std::time::Duration;
 
 use kube::{CustomResource, KubeSchema};

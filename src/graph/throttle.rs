@@ -422,6 +422,14 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_runs_backwards_opens_nothing() {
+        let (mut window, now) = (Window::new(1, SPAN), Instant::now());
+        window.record(now + SECOND);
+        window.record(now);
+        assert_eq!(window.wait(now + SPAN), Some(SECOND));
+    }
+
+    #[test]
     fn a_window_of_none_lets_nothing_through() {
         assert_eq!(Window::new(0, SPAN).wait(Instant::now()), Some(SPAN));
     }

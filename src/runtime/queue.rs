@@ -774,6 +774,18 @@ mod tests {
         assert_eq!(queue.oldest_waiting(now + 99 * SECOND), None);
     }
 
+    #[test]
+    fn a_key_that_runs_waits_from_the_first_push_that_it_has_not_seen() {
+        let (mut queue, now) = queue(LIMITS);
+        queue.push(1, None, Edit, now);
+        assert_eq!(next(&mut queue, now), Some((1, Edit)));
+        queue.push(1, None, Bulk, now + SECOND);
+        queue.push(1, None, Edit, now + 3 * SECOND);
+        assert_eq!(queue.oldest_waiting(now + 4 * SECOND), None);
+        queue.done(&1);
+        assert_eq!(queue.oldest_waiting(now + 4 * SECOND), Some(3 * SECOND));
+    }
+
     thread_local! { static HASHED: Cell<usize> = const { Cell::new(0) }; }
 
     /// A key that counts how often it is looked at.

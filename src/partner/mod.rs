@@ -99,8 +99,8 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
     let Some(mut pass) = begin(ctx, key) else {
         return Report::gone(Key::Partner(key.clone()));
     };
-    let held = pass.memory.hold_until.is_some_and(|until| began < until);
-    if lane == Lane::Bulk && held && !pass.edit {
+    if let Some(until) = pass.memory.hold_until.filter(|until| lane == Lane::Bulk && !pass.edit && began < *until) {
+        ctx.queue.schedule(Key::Partner(key.clone()), Some(connection_of(&pass.object)), lane, until);
         return Report::unchanged(Key::Partner(key.clone()), began);
     }
     match run(ctx, &mut pass).await {

@@ -268,6 +268,7 @@ impl Health {
         lists.insert(list.to_owned(), true);
         if lists.values().all(|listed| *listed) {
             tracing::info!("all resources are listed");
+            self.queue.0.changed.notify_one();
         }
     }
 
@@ -345,7 +346,10 @@ impl Operator {
         }
         let mut passes: JoinSet<Report> = JoinSet::new();
         loop {
-            start_passes(&context, &mut passes);
+            // A partner whose connection is not listed yet would be told that it has none.
+            if health.ready() {
+                start_passes(&context, &mut passes);
+            }
             let due = context.queue.lock().next_due();
             let due = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
             tokio::select! {
@@ -441,9 +445,9 @@ fn end_pass(context: &Context, health: &Health, ended: Result<Report, tokio::tas
     context.metrics.reconciled(kind, outcome, elapsed);
     let elapsed_ms = elapsed.as_millis();
     if changed {
-        tracing::info!(kind, %name, outcome, message, elapsed_ms, "reconciled");
+        tracing::info!(kind, %name, outcome, detail = message, elapsed_ms, "reconciled");
     } else {
-        tracing::debug!(kind, %name, outcome, message, elapsed_ms, "reconciled");
+        tracing::debug!(kind, %name, outcome, detail = message, elapsed_ms, "reconciled");
     }
 }
 

@@ -70,7 +70,7 @@ impl Events {
         let event = Event {
             metadata: ObjectMeta {
                 // Room for the suffix that makes names unique, within the 253 characters of a name.
-                generate_name: Some(format!("{}.", name.chars().take(200).collect::<String>())),
+                generate_name: Some(format!("{}-", name.chars().take(200).collect::<String>().trim_end_matches(['.', '-']))),
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },
@@ -97,9 +97,14 @@ impl Events {
         tokio::spawn(async move {
             let parameters = PostParams::default();
             let created = tokio::time::timeout(Duration::from_secs(10), api.create(&parameters, &event)).await;
-            if !matches!(created, Ok(Ok(_))) {
+            let why = match created {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(text::clean(&error.to_string(), 300)),
+                Err(_) => Some("no answer in time".to_owned()),
+            };
+            if let Some(why) = why {
                 metrics.event_dropped();
-                tracing::debug!(reason = notice.reason, "an event could not be written");
+                tracing::debug!(reason = notice.reason, why, "an event could not be written");
             }
             drop(slot);
         });

@@ -460,15 +460,20 @@ impl Index {
         self.around_connection(key)
     }
 
-    /// The partners of a connection, and all that are bound to the same objects.
-    #[must_use]
-    pub fn around_connection(&self, key: &ObjectKey) -> Vec<Trigger> {
+    /// The partners of a connection that has changed, and all that are bound to the same objects. None of them waits for
+    /// the end of a pause that the former state asked for.
+    pub fn around_connection(&mut self, key: &ObjectKey) -> Vec<Trigger> {
         let mut keys: HashSet<ObjectKey> = HashSet::new();
         for partner in self.partners_of(key) {
             if let Some(bound) = self.partners.get(&partner).and_then(|entry| entry.binding.as_ref()) {
                 keys.extend(self.by_object.get(bound).into_iter().flatten().cloned());
             }
             keys.insert(partner);
+        }
+        for key in &keys {
+            if let Some(entry) = self.partners.get_mut(key) {
+                entry.memory.hold_until = None;
+            }
         }
         keys.into_iter()
             .map(|key| Trigger {

@@ -20,12 +20,15 @@ mod process;
 mod scratch;
 #[path = "harness/wait.rs"]
 mod wait;
+#[path = "harness/world.rs"]
+mod world;
 
 pub use control_plane::{ControlPlane, Options};
 pub use crds::{CRD_NAMES, crds_folder, install_crds};
 pub use process::{Process, free_port, leashed};
 pub use scratch::Scratch;
 pub use wait::{Observation, wait_for};
+pub use world::{CLIENT_SECRET, OPERATOR, PATIENCE, WRITE_ROLE, World, checkout, merge};
 
 /// Makes aws-lc-rs the TLS provider of this process, as it is the operator's; any call but the first does nothing.
 pub fn install_tls_provider() {

@@ -1,0 +1,393 @@
+//! One test's world: a namespace, a tenant of a simulator of its own, and the operator with the rights that `deploy/`
+//! gives it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use compliance_partner_operator::api::reason::Timing;
+use compliance_partner_operator::api::{ComplianceManagementPartner, Condition, GraphConnection, condition};
+use compliance_partner_operator::graph::cloud::Endpoints;
+use compliance_partner_operator::partner::status::HeartbeatRules;
+use compliance_partner_operator::runtime::controller::{Config, Context, Operator};
+use graph_simulator::{App, Control, Simulator};
+use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::sync::{OnceCell, watch};
+use tokio::task::JoinHandle;
+
+use crate::{ControlPlane, install_crds, wait_for};
+
+/// The longest that a test waits for something that happens at once on an idle machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The role that lets a tenant's app read and write partners.
+pub const WRITE_ROLE: &str = "DeviceManagementServiceConfig.ReadWrite.All";
+
+/// The client secret of every world.
+pub const CLIENT_SECRET: &str = "a~b+c/d=e&f%20g h\"é";
+
+/// The name of the operator's ServiceAccount in a test's namespace.
+pub const OPERATOR: &str = "compliance-partner-operator";
+
+/// The root of the checkout.
+#[must_use]
+pub fn checkout() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+}
+
+/// See the module.
+pub struct World {
+    /// The control plane, shared with other tests.
+    pub plane: &'static ControlPlane,
+    /// A client with all rights, for the test itself.
+    pub admin: Client,
+    /// The namespace of this test.
+    pub namespace: String,
+    /// Microsoft.
+    pub simulator: Simulator,
+    /// The tenant's id.
+    pub tenant: String,
+    /// The app's client id.
+    pub client_id: String,
+    running: Option<Running>,
+}
+
+struct Running {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+    context: Arc<Context>,
+}
+
+impl World {
+    /// A namespace, a simulator with one tenant and one app that may write, and the operator's account with its rights.
+    /// No secret, no connection and no operator yet.
+    pub async fn new(name: &str) -> anyhow::Result<Self> {
+        Self::with(name, graph_simulator::Options::default()).await
+    }
+
+    /// The same, with options of the simulator.
+    pub async fn with(name: &str, options: graph_simulator::Options) -> anyhow::Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let plane = ControlPlane::shared().await?;
+        install_crds().await?;
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let namespace = format!("{name}-{number}");
+        let admin = plane.admin_client().await?;
+        let simulator = Simulator::start(options)?;
+        let tenant = format!("bbbbbbbb-2222-4222-8222-{number:012x}");
+        let client_id = format!("cccccccc-3333-4333-8333-{number:012x}");
+        simulator.control().add_tenant(&tenant);
+        simulator.control().add_app(&tenant, &client_id, App::with_secret(CLIENT_SECRET).roles([WRITE_ROLE]));
+        let world = Self { plane, admin, namespace, simulator, tenant, client_id, running: None };
+        world.create::<Namespace>(None, json!({"metadata": {"name": world.namespace}})).await?;
+        world.grant_operator().await?;
+        Ok(world)
+    }
+
+    /// The simulator's other side.
+    #[must_use]
+    pub fn graph(&self) -> Control {
+        self.simulator.control()
+    }
+
+    /// The operator's ServiceAccount, bound in this namespace to the ClusterRole that `deploy/` has.
+    async fn grant_operator(&self) -> anyhow::Result<()> {
+        static ROLE: OnceCell<String> = OnceCell::const_new();
+        let role = ROLE.get_or_try_init(|| self.cluster_role()).await?;
+        let here = Some(self.namespace.as_str());
+        self.create::<ServiceAccount>(here, json!({"metadata": {"name": OPERATOR}})).await?;
+        self.create::<RoleBinding>(
+            here,
+            json!({
+                "metadata": {"name": OPERATOR},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                "subjects": [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": self.namespace}],
+            }),
+        )
+        .await
+    }
+
+    /// Applies the operator's ClusterRole from `deploy/rbac.yaml`, and gives its name.
+    async fn cluster_role(&self) -> anyhow::Result<String> {
+        let path = checkout().join("deploy/rbac.yaml");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        for document in text.split("\n---") {
+            if document.contains("kind: ClusterRole\n") && document.contains(&format!("name: {OPERATOR}\n")) {
+                self.plane.kubectl_ok_with_input(&["apply", "--server-side", "-f", "-"], document).await?;
+                let role: ClusterRole = Api::all(self.admin.clone()).get(OPERATOR).await?;
+                return role.metadata.name.context("a role has a name");
+            }
+        }
+        bail!("{} has no ClusterRole {OPERATOR}", path.display())
+    }
+
+    /// Creates an object, in this namespace or for the cluster.
+    pub async fn create<K>(&self, namespace: Option<&str>, object: Value) -> anyhow::Result<()>
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + serde::Serialize + std::fmt::Debug,
+        K: Creatable,
+    {
+        let api: Api<K> = K::api(self.admin.clone(), namespace);
+        let object: K = serde_json::from_value(object)?;
+        api.create(&PostParams::default(), &object).await?;
+        Ok(())
+    }
+
+    /// Creates or changes a Secret with these texts.
+    pub async fn secret(&self, name: &str, texts: Value) -> anyhow::Result<()> {
+        let api: Api<Secret> = Api::namespaced(self.admin.clone(), &self.namespace);
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": texts});
+        api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(secret)).await?;
+        Ok(())
+    }
+
+    /// Lets the operator read one Secret: the consent that a tenant gives.
+    pub async fn consent(&self, secret: &str) -> anyhow::Result<()> {
+        let here = Some(self.namespace.as_str());
+        let name = format!("{secret}-reader");
+        self.create::<Role>(
+            here,
+            json!({
+                "metadata": {"name": name},
+                "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": ["get"]}],
+            }),
+        )
+        .await?;
+        self.create::<RoleBinding>(
+            here,
+            json!({
+                "metadata": {"name": name},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+                "subjects": [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": self.namespace}],
+            }),
+        )
+        .await
+    }
+
+    /// A Secret, the consent to read it, and a connection that uses it, all named well.
+    pub async fn connect(&self) -> anyhow::Result<()> {
+        self.secret("graph", json!({"client-secret": CLIENT_SECRET})).await?;
+        self.consent("graph").await?;
+        self.connection("contoso", json!({})).await
+    }
+
+    /// A connection of this world's tenant by the Secret `graph`; `spec` is merged over it.
+    pub async fn connection(&self, name: &str, spec: Value) -> anyhow::Result<()> {
+        let mut whole = json!({
+            "tenantId": self.tenant,
+            "clientId": self.client_id,
+            "auth": {"clientSecret": {"secretRef": {"name": "graph"}}},
+        });
+        merge(&mut whole, spec);
+        let object = json!({"metadata": {"name": name}, "spec": whole});
+        let api: Api<GraphConnection> = Api::namespaced(self.admin.clone(), &self.namespace);
+        let object = with_type::<GraphConnection>(object);
+        api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await?;
+        Ok(())
+    }
+
+    /// Applies a partner of the connection `contoso`; `spec` is merged over that.
+    pub async fn partner(&self, name: &str, spec: Value) -> anyhow::Result<ComplianceManagementPartner> {
+        let mut whole = json!({"connectionRef": {"name": "contoso"}});
+        merge(&mut whole, spec);
+        let object = with_type::<ComplianceManagementPartner>(json!({"metadata": {"name": name}, "spec": whole}));
+        Ok(self.partners().patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await?)
+    }
+
+    /// The partners of this namespace.
+    #[must_use]
+    pub fn partners(&self) -> Api<ComplianceManagementPartner> {
+        Api::namespaced(self.admin.clone(), &self.namespace)
+    }
+
+    /// The connections of this namespace.
+    #[must_use]
+    pub fn connections(&self) -> Api<GraphConnection> {
+        Api::namespaced(self.admin.clone(), &self.namespace)
+    }
+
+    /// Seeds a row with this id and display name, and nothing onboarded.
+    pub fn row(&self, id: &str, display_name: &str) -> anyhow::Result<()> {
+        let row = self.graph().base_row(id, display_name);
+        self.graph().seed_row(&self.tenant, row)
+    }
+
+    /// What operators of tests are started with: waits are short, polls are rare.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        Config {
+            watch_namespaces: vec![self.namespace.clone()],
+            timing: Timing {
+                sync_interval: Duration::from_secs(600),
+                slow: Duration::from_millis(1_500),
+                very_slow: Duration::from_millis(3_000),
+                grace: [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(300)],
+                backoff: Duration::from_millis(200),
+                backoff_cap: Duration::from_millis(800),
+                connection_cap: Duration::from_secs(1),
+                secret: Duration::from_millis(300),
+                credentials: Duration::from_millis(600),
+                credentials_cap: Duration::from_secs(2),
+                unknown_after: Duration::from_secs(900),
+                pass: Duration::from_secs(30),
+                request: Duration::from_secs(10),
+            },
+            heartbeat: HeartbeatRules {
+                stale_after: Duration::from_secs(72 * 3_600),
+                resolution: Duration::from_secs(900),
+            },
+            observe_only: false,
+            endpoints: Endpoints {
+                graph: Some(self.simulator.graph_endpoint().to_owned()),
+                authority: Some(self.simulator.authority_host().to_owned()),
+            },
+            operator_identity_namespaces: Vec::new(),
+            abandon_cleanup_after: Some(Duration::from_secs(300)),
+            extra_roots: Some(self.simulator.ca_pem().to_owned()),
+            instance: "test".to_owned(),
+        }
+    }
+
+    /// Starts the operator in this process, with a token of its ServiceAccount.
+    pub async fn start(&mut self) -> anyhow::Result<()> {
+        let config = self.config();
+        self.start_with(config).await
+    }
+
+    /// Starts the operator with a configuration.
+    pub async fn start_with(&mut self, config: Config) -> anyhow::Result<()> {
+        self.stop().await?;
+        // IT_LOG=1 shows the operators' lines; they are of many tests at once.
+        if std::env::var_os("IT_LOG").is_some() {
+            compliance_partner_operator::runtime::log::init(tracing_subscriber::filter::LevelFilter::DEBUG, false);
+        }
+        let client = self.plane.service_account_client(&self.namespace, OPERATOR).await?;
+        let operator = Operator::new(client, config).await?;
+        let context = Arc::clone(&operator.context);
+        let (stop, stopping) = watch::channel(false);
+        let task = tokio::spawn(operator.run(stopping));
+        self.running = Some(Running { stop, task, context });
+        Ok(())
+    }
+
+    /// Stops the operator as a SIGTERM does, and waits until it has ended.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        if let Some(running) = self.running.take() {
+            running.stop.send_replace(true);
+            tokio::time::timeout(PATIENCE, running.task).await.context("the operator does not end")??;
+        }
+        Ok(())
+    }
+
+    /// The metrics of the running operator.
+    pub fn metrics(&self) -> anyhow::Result<String> {
+        let running = self.running.as_ref().context("no operator runs")?;
+        Ok(running.context.metrics.encode(&running.context.index, &running.context.budgets)?)
+    }
+
+    /// Waits until a condition of a partner has this status and reason, and gives the partner.
+    pub async fn partner_is(
+        &self,
+        name: &str,
+        kind: &str,
+        status: &str,
+        reason: &str,
+    ) -> anyhow::Result<ComplianceManagementPartner> {
+        let api = self.partners();
+        let what = format!("partner {name}: {kind}={status}, {reason}");
+        wait_for(&what, PATIENCE, async || {
+            let partner = api.get(name).await.map_err(|error| error.to_string())?;
+            let conditions = partner.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            let current = partner.status.as_ref().and_then(|status| status.observed_generation);
+            let found = is(conditions, kind, status, reason);
+            if found && current == partner.metadata.generation {
+                Ok(partner)
+            } else {
+                Err(format!("generation {:?}, seen {current:?}: {conditions:#?}", partner.metadata.generation))
+            }
+        })
+        .await
+    }
+
+    /// Waits until a partner is Ready and in sync at its generation.
+    pub async fn in_sync(&self, name: &str) -> anyhow::Result<ComplianceManagementPartner> {
+        self.partner_is(name, "Ready", "True", "InSync").await
+    }
+
+    /// Waits until Ready of a connection has this status and reason, and gives the connection.
+    pub async fn connection_is(&self, name: &str, status: &str, reason: &str) -> anyhow::Result<GraphConnection> {
+        let api = self.connections();
+        let what = format!("connection {name}: Ready={status}, {reason}");
+        wait_for(&what, PATIENCE, async || {
+            let connection = api.get(name).await.map_err(|error| error.to_string())?;
+            let conditions = connection.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            if is(conditions, "Ready", status, reason) { Ok(connection) } else { Err(format!("{conditions:#?}")) }
+        })
+        .await
+    }
+
+    /// How many changes Graph has been sent.
+    #[must_use]
+    pub fn patches(&self) -> usize {
+        self.graph().count(graph_simulator::Request::is_patch)
+    }
+}
+
+fn is(conditions: &[Condition], kind: &str, status: &str, reason: &str) -> bool {
+    condition(conditions, kind)
+        .is_some_and(|found| format!("{:?}", found.status) == status && (reason.is_empty() || found.reason == reason))
+}
+
+fn with_type<K: kube::Resource<DynamicType = ()>>(mut object: Value) -> Value {
+    if let Some(object) = object.as_object_mut() {
+        object.insert("apiVersion".to_owned(), json!(K::api_version(&())));
+        object.insert("kind".to_owned(), json!(K::kind(&())));
+    }
+    object
+}
+
+/// Lays one JSON object over another; a null takes a key away.
+pub fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                if value.is_null() {
+                    base.remove(&key);
+                } else {
+                    merge(base.entry(key).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
+/// Kinds that [`World::create`] can make.
+pub trait Creatable: Sized {
+    /// The API of the kind.
+    fn api(client: Client, namespace: Option<&str>) -> Api<Self>;
+}
+
+macro_rules! in_namespaces {
+    ($($kind:ty),*) => {$(
+        impl Creatable for $kind {
+            fn api(client: Client, namespace: Option<&str>) -> Api<Self> {
+                Api::namespaced(client, namespace.unwrap_or("default"))
+            }
+        }
+    )*};
+}
+in_namespaces!(ServiceAccount, Role, RoleBinding);
+
+impl Creatable for Namespace {
+    fn api(client: Client, _: Option<&str>) -> Api<Self> {
+        Api::all(client)
+    }
+}

@@ -86,7 +86,7 @@ async fn connect() -> kube::Client {
         match compliance_partner_operator::runtime::client::infer().await {
             Ok(client) => return client,
             Err(error) if !told => {
-                tracing::warn!(%error, "no way to an API server yet: set KUBECONFIG, or run in a pod; waiting")
+                tracing::warn!(%error, "no way to an API server yet: set KUBECONFIG, or run in a pod; waiting");
             }
             Err(error) => tracing::debug!(%error, "still no way to an API server"),
         }

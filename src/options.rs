@@ -9,7 +9,7 @@ use reqwest::Url;
 use crate::api::reason::Timing;
 use crate::graph::cloud::Endpoints;
 use crate::partner::status::HeartbeatRules;
-use crate::runtime::controller::Config;
+use crate::runtime::context::Config;
 
 /// Keeps Microsoft Intune's compliance management partners as Kubernetes resources say.
 #[derive(Debug, Parser)]
@@ -25,7 +25,7 @@ pub struct CommandLine {
 pub enum Command {
     /// Run the operator
     Run(Box<RunOptions>),
-    /// Print the CustomResourceDefinitions, for `kubectl apply -f -`
+    /// Print the custom resource definitions, for `kubectl apply -f -`
     Crd,
 }
 
@@ -52,7 +52,7 @@ pub enum LogLevel {
 #[derive(Debug, Args)]
 pub struct RunOptions {
     /// Watch these namespaces alone, separated by commas; absent: all. Namespaces need Roles in the place of the
-    /// ClusterRole
+    /// cluster's one
     #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub watch_namespaces: Vec<String>,
 

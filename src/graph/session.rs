@@ -162,8 +162,7 @@ impl Session {
         let mut state = self.state.lock().await;
         let same = match (&read, &state.held) {
             (Ok(now), Some(held)) => now.version == held.version,
-            (Ok(_), None) => true,
-            (Err(CredentialFailure::Unavailable(_)), _) => true,
+            (Ok(_), None) | (Err(CredentialFailure::Unavailable(_)), _) => true,
             (Err(_), _) => false,
         };
         if !same {

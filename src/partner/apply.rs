@@ -10,7 +10,7 @@ use super::{Finding, Pass, was_in_sync};
 use crate::api::reason::Reason;
 use crate::graph::error::FailureKind;
 use crate::graph::session::Trouble;
-use crate::runtime::controller::Context;
+use crate::runtime::context::Context;
 use crate::runtime::index::Unverified;
 
 /// Corrections of one field within this time count together.
@@ -20,10 +20,10 @@ const CONTEST: usize = 3;
 
 /// Compares, and changes Graph where this resource may.
 pub async fn apply(ctx: &Context, pass: &mut Pass, target: &Target, mut seen: Observed, bound: &ObjectId) -> Finding {
-    if target.enforce {
-        if let Some(finding) = conflict(ctx, pass, bound) {
-            return with(finding, &seen, None);
-        }
+    if target.enforce
+        && let Some(finding) = conflict(ctx, pass, bound)
+    {
+        return with(finding, &seen, None);
     }
     let mut planned = plan(&pass.object.spec, &seen.row);
     if !target.enforce {
@@ -38,7 +38,7 @@ pub async fn apply(ctx: &Context, pass: &mut Pass, target: &Target, mut seen: Ob
                 fresh: true,
                 ..seen
             },
-            Err(trouble) => return with(observe::finding(&trouble, target, false).await, &seen, None),
+            Err(trouble) => return with(*observe::finding(&trouble, target, false).await, &seen, None),
         };
         planned = plan(&pass.object.spec, &seen.row);
     }
@@ -88,13 +88,15 @@ fn observed_only(planned: &Plan, seen: &Observed) -> Finding {
     if planned.is_empty() && planned.unsupported.is_empty() {
         return settled(planned, seen, false);
     }
-    let mut message = String::from("Observed only, nothing is sent.");
-    if !planned.is_empty() {
-        message.push_str(&format!(" Graph differs from spec in: {}.", planned.fields()));
-    }
-    if !planned.unsupported.is_empty() {
-        message.push_str(&format!(" Cannot be expressed: {}.", planned.unsupported_lists()));
-    }
+    let differs = match planned.fields() {
+        fields if fields.is_empty() => String::new(),
+        fields => format!(" Graph differs from spec in: {fields}."),
+    };
+    let unsupported = match planned.unsupported_lists() {
+        lists if lists.is_empty() => String::new(),
+        lists => format!(" Cannot be expressed: {lists}."),
+    };
+    let message = format!("Observed only, nothing is sent.{differs}{unsupported}");
     with(
         Finding::new(Reason::DriftDetected, message),
         seen,
@@ -166,7 +168,7 @@ async fn send(
     pass.memory.read_at = Some(Instant::now());
     let row = match target.session.get(&id, observe::priority(pass)).await {
         Ok(row) => row,
-        Err(trouble) => return with(observe::finding(&trouble, target, false).await, &before, None),
+        Err(trouble) => return with(*observe::finding(&trouble, target, false).await, &before, None),
     };
     let after = Observed {
         row,
@@ -195,7 +197,7 @@ async fn refused(trouble: &Trouble, target: &Target, before: &Observed, planned:
             "The object vanished before the change; it is looked for again.",
         )
     } else {
-        observe::finding(trouble, target, true).await
+        *observe::finding(trouble, target, true).await
     };
     with(finding, before, Some(planned))
 }

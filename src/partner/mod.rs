@@ -16,9 +16,8 @@ use jiff::Timestamp;
 use crate::api::partner::ComplianceManagementPartnerStatus as Status;
 use crate::api::reason::{Pair, Reason, Retry};
 use crate::api::{ComplianceManagementPartner, condition};
-use crate::connection::sync_interval;
 use crate::graph::model;
-use crate::runtime::controller::{Context, Report};
+use crate::runtime::context::{Context, Report};
 use crate::runtime::index::{Key, ObjectKey, Partner, PartnerMemory, Written, connection_of, newer};
 use crate::runtime::queue::Lane;
 use crate::runtime::write;
@@ -99,8 +98,17 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
     let Some(mut pass) = begin(ctx, key) else {
         return Report::gone(Key::Partner(key.clone()));
     };
-    if let Some(until) = pass.memory.hold_until.filter(|until| lane == Lane::Bulk && !pass.edit && began < *until) {
-        ctx.queue.schedule(Key::Partner(key.clone()), Some(connection_of(&pass.object)), lane, until);
+    if let Some(until) = pass
+        .memory
+        .hold_until
+        .filter(|until| lane == Lane::Bulk && !pass.edit && began < *until)
+    {
+        ctx.queue.schedule(
+            Key::Partner(key.clone()),
+            Some(connection_of(&pass.object)),
+            lane,
+            until,
+        );
         return Report::unchanged(Key::Partner(key.clone()), began);
     }
     match run(ctx, &mut pass).await {
@@ -114,15 +122,15 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
 async fn run(ctx: &Context, pass: &mut Pass) -> Option<Finding> {
     let target = match resolve::resolve(ctx, pass) {
         resolve::Resolved::Go(target) => target,
-        resolve::Resolved::Stop(finding) => return Some(finding),
+        resolve::Resolved::Stop(finding) => return Some(*finding),
         resolve::Resolved::Wait => return None,
     };
     let seen = match observe::observe(ctx, pass, &target).await {
         Ok(seen) => seen,
-        Err(finding) => return Some(finding),
+        Err(finding) => return Some(*finding),
     };
     let bound = claim::ObjectId::new(&seen.binding.cloud, &seen.binding.tenant, &seen.binding.id);
-    let triggers = ctx.index.lock().bind(&pass.object.key, &pass.object.uid, bound.clone());
+    let triggers = ctx.index.lock().bind(&pass.object.key, &pass.object.uid, &bound);
     ctx.queue.push_all(&ctx.index, &triggers);
     Some(apply::apply(ctx, pass, &target, seen, &bound).await)
 }
@@ -339,10 +347,4 @@ pub fn was_in_sync(pass: &Pass) -> bool {
                 Some(Reason::InSync | Reason::DriftDetected)
             )
     })
-}
-
-/// The resource's own interval, or the operator's.
-#[must_use]
-pub fn interval(ctx: &Context, partner: &Partner) -> Duration {
-    sync_interval(ctx, partner.spec.sync_interval.as_deref())
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::resolve::Target;
-use super::status::{Binding, HeartbeatRules, Seen};
+use super::status::{Binding, HeartbeatRules};
 use super::{Finding, Pass};
 use crate::api::reason::Reason;
 use crate::connection::{Told, tell};
@@ -12,7 +12,7 @@ use crate::graph::error::FailureKind;
 use crate::graph::model::Partner;
 use crate::graph::session::Trouble;
 use crate::graph::throttle::Priority;
-use crate::runtime::controller::Context;
+use crate::runtime::context::Context;
 
 /// A row, and how new it is.
 pub struct Observed {
@@ -25,7 +25,7 @@ pub struct Observed {
 }
 
 /// Reads the object.
-pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<Observed, Finding> {
+pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<Observed, Box<Finding>> {
     let began = Instant::now();
     let id = match (&target.bound, &pass.object.spec.partner_ref.id) {
         (Some(bound), _) => bound.clone(),
@@ -37,7 +37,7 @@ pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<
             return Ok(observed);
         }
         if let Some(trouble) = &target.trouble {
-            return Err(Finding::new(trouble.reason, trouble.message.clone()));
+            return Err(boxed(trouble.reason, trouble.message.clone()));
         }
     }
     pass.memory.read_at = Some(began);
@@ -57,7 +57,7 @@ pub fn priority(pass: &Pass) -> Priority {
 }
 
 /// Puts trouble of the session in a finding.
-pub async fn finding(trouble: &Trouble, target: &Target, write: bool) -> Finding {
+pub async fn finding(trouble: &Trouble, target: &Target, write: bool) -> Box<Finding> {
     let roles = target.session.roles().await;
     let Told {
         reason,
@@ -69,10 +69,10 @@ pub async fn finding(trouble: &Trouble, target: &Target, write: bool) -> Finding
         Trouble::Credential(_) | Trouble::Token(_) if !reason.is_transient() => Reason::GraphUnavailable,
         _ => reason,
     };
-    Finding {
+    Box::new(Finding {
         retry_after,
         ..Finding::new(reason, message)
-    }
+    })
 }
 
 fn observed(target: &Target, row: Partner, fresh: bool) -> Observed {
@@ -85,7 +85,7 @@ fn observed(target: &Target, row: Partner, fresh: bool) -> Observed {
 }
 
 /// The row as last listed, where the listing is new enough for this pass.
-fn from_listing(ctx: &Context, pass: &mut Pass, target: &Target, id: &str) -> Result<Option<Observed>, Finding> {
+fn from_listing(ctx: &Context, pass: &mut Pass, target: &Target, id: &str) -> Result<Option<Observed>, Box<Finding>> {
     let Some(listing) = target.session.listing() else {
         return Ok(None);
     };
@@ -102,7 +102,7 @@ fn from_listing(ctx: &Context, pass: &mut Pass, target: &Target, id: &str) -> Re
         None => Ok(None),
         Some(Err(row)) => {
             pass.memory.read_at = Some(listing.began);
-            Err(Finding::new(
+            Err(boxed(
                 Reason::GraphUnavailable,
                 format!("{}. It is tried again.", undecodable(row)),
             ))
@@ -127,7 +127,7 @@ fn turns_stale(row: &Partner, listed: Instant, rules: HeartbeatRules) -> bool {
 }
 
 /// Finds the one object with the display name that spec names.
-async fn look_up(pass: &Pass, target: &Target, began: Instant) -> Result<String, Finding> {
+async fn look_up(pass: &Pass, target: &Target, began: Instant) -> Result<String, Box<Finding>> {
     let name = pass.object.spec.partner_ref.display_name.clone().unwrap_or_default();
     let not_before = if pass.edit { began } else { pass.seen_at };
     let listing = match target.session.list(not_before, priority(pass)).await {
@@ -137,12 +137,12 @@ async fn look_up(pass: &Pass, target: &Target, began: Instant) -> Result<String,
     let mut ids = listing.named(&name);
     match (ids.pop(), ids.is_empty()) {
         (Some(id), true) => Ok(id),
-        (Some(_), false) => Err(Finding::gone(
+        (Some(_), false) => Err(gone(
             Reason::PartnerAmbiguous,
             "Several partners of the tenant have this display name: name one by partnerRef.id, from the \
              GraphConnection's status.partners.",
         )),
-        (None, _) => Err(Finding::gone(
+        (None, _) => Err(gone(
             Reason::PartnerNotFound,
             "No partner of the tenant has exactly this display name: see the GraphConnection's status.partners, or add \
              the partner in the Intune admin center.",
@@ -151,7 +151,7 @@ async fn look_up(pass: &Pass, target: &Target, began: Instant) -> Result<String,
 }
 
 /// The object is not in Graph. A resource that names it by display name is bound again, where one other has the name.
-async fn not_found(pass: &mut Pass, target: &Target, id: &str, began: Instant) -> Result<Observed, Finding> {
+async fn not_found(pass: &mut Pass, target: &Target, id: &str, began: Instant) -> Result<Observed, Box<Finding>> {
     let by_name = pass.object.spec.partner_ref.display_name.is_some();
     if by_name && target.bound.is_some() {
         let found = look_up(pass, target, began).await?;
@@ -168,11 +168,13 @@ async fn not_found(pass: &mut Pass, target: &Target, id: &str, began: Instant) -
         "The tenant has no partner {id}: see the GraphConnection's status.partners, or add the partner in the Intune \
          admin center."
     );
-    Err(Finding::gone(Reason::PartnerNotFound, message))
+    Err(gone(Reason::PartnerNotFound, message))
 }
 
-impl<'a> From<&'a Observed> for Seen<'a> {
-    fn from(observed: &'a Observed) -> Self {
-        Seen::Row(&observed.row)
-    }
+fn boxed(reason: Reason, message: String) -> Box<Finding> {
+    Box::new(Finding::new(reason, message))
+}
+
+fn gone(reason: Reason, message: impl Into<String>) -> Box<Finding> {
+    Box::new(Finding::gone(reason, message))
 }

@@ -51,15 +51,15 @@ pub fn notices(previous: &Status, next: &Status, deeds: &Deeds) -> Vec<Notice> {
             note: format!("The object {from} is gone from the tenant; {to} has the same display name and is used now."),
         });
     }
-    if let (Some(from), Some(to)) = (&previous.partner_state, &next.partner_state) {
-        if from != to {
-            notices.push(Notice {
-                warning: to != "enabled",
-                reason: "PartnerStateChanged".to_owned(),
-                action: "Observe",
-                note: format!("The partner's state was {from} and is {to}."),
-            });
-        }
+    if let (Some(from), Some(to)) = (&previous.partner_state, &next.partner_state)
+        && from != to
+    {
+        notices.push(Notice {
+            warning: to != "enabled",
+            reason: "PartnerStateChanged".to_owned(),
+            action: "Observe",
+            note: format!("The partner's state was {from} and is {to}."),
+        });
     }
     let stale = |status: &Status| {
         condition(&status.conditions, "HeartbeatFresh").is_some_and(|fresh| fresh.status == ConditionStatus::False)

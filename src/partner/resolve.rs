@@ -7,7 +7,7 @@ use crate::api::partner::DeletionPolicy;
 use crate::api::reason::{Applied, Pair, Reason};
 use crate::connection::ConnectionVerdict;
 use crate::graph::session::Session;
-use crate::runtime::controller::Context;
+use crate::runtime::context::Context;
 use crate::runtime::index::connection_of;
 
 /// Where the pass goes on.
@@ -31,9 +31,13 @@ pub enum Resolved {
     /// The pass goes on.
     Go(Target),
     /// The pass ends.
-    Stop(Finding),
+    Stop(Box<Finding>),
     /// The connection has not been looked at yet.
     Wait,
+}
+
+fn stop(finding: Finding) -> Resolved {
+    Resolved::Stop(Box::new(finding))
 }
 
 /// Finds the session and the binding.
@@ -42,7 +46,7 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
     let object = &pass.object;
     if object.spec.suspend == Some(true) {
         let message = "Suspended by spec.suspend: Graph is neither read nor written.";
-        return Resolved::Stop(Finding::new(Reason::Suspended, message));
+        return stop(Finding::new(Reason::Suspended, message));
     }
     let key = connection_of(object);
     let (known, enforce) = {
@@ -52,14 +56,14 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
     if enforce && object.spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Reset {
         let message =
             "This version of the operator does not support deletionPolicy: Reset: use Retain. Nothing is sent.";
-        return Resolved::Stop(Finding::new(Reason::NotSupportedYet, message));
+        return stop(Finding::new(Reason::NotSupportedYet, message));
     }
     if !known {
         let message = format!(
             "GraphConnection {} does not exist in this namespace: create it.",
             key.name
         );
-        return Resolved::Stop(Finding::new(Reason::ConnectionNotFound, message));
+        return stop(Finding::new(Reason::ConnectionNotFound, message));
     }
     let Some(verdict) = ctx.sessions.verdict(&key) else {
         return Resolved::Wait;
@@ -67,7 +71,7 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
     let trouble = match verdict.reason {
         Reason::Connected => None,
         reason if reason.is_transient() => Some(verdict),
-        _ => return Resolved::Stop(not_ready(&key.name, &verdict)),
+        _ => return stop(not_ready(&key.name, &verdict)),
     };
     let Some(open) = ctx.sessions.get(&key) else {
         return Resolved::Wait;
@@ -83,7 +87,7 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
                 cloud.unwrap_or("unknown"),
                 key.name
             );
-            return Resolved::Stop(Finding::gone(Reason::TenantChanged, message));
+            return stop(Finding::gone(Reason::TenantChanged, message));
         }
     }
     Resolved::Go(Target {

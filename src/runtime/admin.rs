@@ -16,7 +16,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
-use super::controller::{Context, Health};
+use super::context::Context;
+use super::health::Health;
 
 /// How many connections are served at once.
 const MOST_CONNECTIONS: usize = 32;

@@ -70,7 +70,10 @@ impl Events {
         let event = Event {
             metadata: ObjectMeta {
                 // Room for the suffix that makes names unique, within the 253 characters of a name.
-                generate_name: Some(format!("{}-", name.chars().take(200).collect::<String>().trim_end_matches(['.', '-']))),
+                generate_name: Some(format!(
+                    "{}-",
+                    name.chars().take(200).collect::<String>().trim_end_matches(['.', '-'])
+                )),
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },

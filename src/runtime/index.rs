@@ -249,7 +249,6 @@ impl SharedIndex {
     }
 
     /// Locks it.
-    #[must_use]
     pub fn lock(&self) -> MutexGuard<'_, Index> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -326,17 +325,17 @@ impl Index {
     }
 
     /// Records that the partner's own credential has read the object, and tells who else is bound to it.
-    pub fn bind(&mut self, key: &ObjectKey, uid: &str, object: ObjectId) -> Vec<Trigger> {
+    pub fn bind(&mut self, key: &ObjectKey, uid: &str, object: &ObjectId) -> Vec<Trigger> {
         let Some(entry) = self.partners.get_mut(key).filter(|entry| entry.object.uid == uid) else {
             return Vec::new();
         };
-        if entry.binding.as_ref() == Some(&object) {
+        if entry.binding.as_ref() == Some(object) {
             return Vec::new();
         }
         let before = entry.binding.replace(object.clone());
         let mut triggers = before.map(|before| self.unbind(key, &before)).unwrap_or_default();
         self.by_object.entry(object.clone()).or_default().insert(key.clone());
-        triggers.extend(self.others(key, &object));
+        triggers.extend(self.others(key, object));
         triggers
     }
 
@@ -407,26 +406,20 @@ impl Index {
     pub fn put_connection(&mut self, connection: Connection) -> Vec<Trigger> {
         let key = connection.key.clone();
         let object = Arc::new(connection);
-        let asks = match self.connections.get_mut(&key) {
-            Some(entry) => {
-                let asks = entry.object.asks_for_a_pass(&object);
-                if entry.object.uid != object.uid
-                    || entry
-                        .written
-                        .as_ref()
-                        .is_some_and(|written| !newer(&written.resource_version, &object.resource_version))
-                {
-                    entry.written = None;
-                }
-                entry.object = object;
-                asks
-            }
-            None => {
-                self.connections
-                    .insert(key.clone(), ConnectionEntry { object, written: None });
-                true
-            }
+        let Some(entry) = self.connections.get_mut(&key) else {
+            self.connections
+                .insert(key.clone(), ConnectionEntry { object, written: None });
+            return vec![Trigger {
+                key: Key::Connection(key),
+                lane: Lane::Edit,
+            }];
         };
+        let asks = entry.object.asks_for_a_pass(&object);
+        let caught_up = |written: &Written<_>| !newer(&written.resource_version, &object.resource_version);
+        if entry.object.uid != object.uid || entry.written.as_ref().is_some_and(caught_up) {
+            entry.written = None;
+        }
+        entry.object = object;
         if asks {
             vec![Trigger {
                 key: Key::Connection(key),

@@ -3,11 +3,14 @@
 pub mod admin;
 pub mod backoff;
 pub mod client;
+pub mod context;
 pub mod controller;
 pub mod events;
+pub mod health;
 pub mod index;
 pub mod log;
 pub mod metrics;
 pub mod queue;
 pub mod text;
+pub mod watch;
 pub mod write;

@@ -8,14 +8,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use compliance_partner_operator::api::reason::Timing;
-use compliance_partner_operator::api::{ComplianceManagementPartner, Condition, GraphConnection, condition};
+use compliance_partner_operator::api::{
+    ComplianceManagementPartner, Condition, GraphConnection, RECONCILE_ANNOTATION, condition,
+};
 use compliance_partner_operator::graph::cloud::Endpoints;
 use compliance_partner_operator::partner::status::HeartbeatRules;
-use compliance_partner_operator::runtime::controller::{Config, Context, Operator};
+use compliance_partner_operator::runtime::context::{Config, Context};
+use compliance_partner_operator::runtime::controller::Operator;
 use graph_simulator::{App, Control, Simulator};
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
@@ -103,8 +107,12 @@ impl World {
         let role = ROLE.get_or_try_init(|| self.cluster_role()).await?;
         let here = Some(self.namespace.as_str());
         self.create::<ServiceAccount>(here, json!({"metadata": {"name": OPERATOR}})).await?;
+        self.bind_operator(&self.namespace, role).await
+    }
+
+    async fn bind_operator(&self, namespace: &str, role: &str) -> anyhow::Result<()> {
         self.create::<RoleBinding>(
-            here,
+            Some(namespace),
             json!({
                 "metadata": {"name": OPERATOR},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
@@ -112,6 +120,14 @@ impl World {
             }),
         )
         .await
+    }
+
+    /// One more namespace, in which the same operator has the same rights. It has to be told to watch it.
+    pub async fn second_namespace(&self) -> anyhow::Result<String> {
+        let name = format!("{}-second", self.namespace);
+        self.create::<Namespace>(None, json!({"metadata": {"name": name}})).await?;
+        self.bind_operator(&name, OPERATOR).await?;
+        Ok(name)
     }
 
     /// Applies the operator's ClusterRole from `deploy/rbac.yaml`, and gives its name.
@@ -331,6 +347,56 @@ impl World {
             if is(conditions, "Ready", status, reason) { Ok(connection) } else { Err(format!("{conditions:#?}")) }
         })
         .await
+    }
+
+    /// Asks for a pass of an object, `cmp/NAME` or `gconn/NAME`, by the annotation with this value.
+    pub async fn ask(&self, object: &str, value: &str) -> anyhow::Result<()> {
+        let annotation = format!("{RECONCILE_ANNOTATION}={value}");
+        let args = ["annotate", object, "--overwrite", "-n", &self.namespace, &annotation];
+        self.plane.kubectl_ok(&args).await.map(drop)
+    }
+
+    /// Asks for a pass of a partner, waits until status echoes it, and gives the partner.
+    pub async fn asked(&self, name: &str, value: &str) -> anyhow::Result<ComplianceManagementPartner> {
+        self.ask(&format!("cmp/{name}"), value).await?;
+        let api = self.partners();
+        wait_for(&format!("the echo of {value} by partner {name}"), PATIENCE, async || {
+            let partner = api.get(name).await.map_err(|error| error.to_string())?;
+            let echo = partner.status.as_ref().and_then(|status| status.last_handled_reconcile_at.clone());
+            if echo.as_deref() == Some(value) { Ok(partner) } else { Err(format!("{:#?}", partner.status)) }
+        })
+        .await
+    }
+
+    /// The events about the objects of this name, with this reason.
+    pub async fn events(&self, name: &str, reason: &str) -> anyhow::Result<Vec<Event>> {
+        let api: Api<Event> = Api::namespaced(self.admin.clone(), &self.namespace);
+        let all = api.list(&ListParams::default()).await?;
+        let about = |event: &Event| {
+            let regarding = event.regarding.as_ref().and_then(|regarding| regarding.name.as_deref());
+            regarding == Some(name) && event.reason.as_deref() == Some(reason)
+        };
+        Ok(all.items.into_iter().filter(about).collect())
+    }
+
+    /// Waits for an event about the object of this name, with this reason, and gives the first one's type and note.
+    pub async fn event(&self, name: &str, reason: &str) -> anyhow::Result<(String, String)> {
+        wait_for(&format!("the event {reason} of {name}"), PATIENCE, async || {
+            let found = self.events(name, reason).await?.into_iter().next().context("other events only")?;
+            anyhow::Ok((found.type_.unwrap_or_default(), found.note.unwrap_or_default()))
+        })
+        .await
+    }
+
+    /// The requests of this world's operator to the API server that changed something, after a place in the audit log.
+    pub fn operator_writes_since(&self, position: u64) -> anyhow::Result<Vec<Value>> {
+        let user = format!("system:serviceaccount:{}:{OPERATOR}", self.namespace);
+        let mut events = self.plane.audit_events_since(position)?;
+        events.retain(|event| {
+            let verb = event["verb"].as_str().unwrap_or_default();
+            event["user"]["username"] == user.as_str() && !["get", "list", "watch"].contains(&verb)
+        });
+        Ok(events)
     }
 
     /// How many changes Graph has been sent.

@@ -1,0 +1,170 @@
+//! The sessions of all connections: who has one, and how one is made.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use reqwest::Url;
+
+use crate::api;
+use crate::api::connection::GraphConnectionSpec;
+use crate::api::reason::Reason;
+use crate::credentials::ClientSecretSource;
+use crate::graph::client::GraphClient;
+use crate::graph::cloud::Cloud;
+use crate::graph::session::{Session, Waits};
+use crate::graph::throttle::BudgetKey;
+use crate::graph::token::{TokenClient, TokenRequest};
+use crate::runtime::backoff::Backoff;
+use crate::runtime::context::Context;
+use crate::runtime::index::{Connection, ObjectKey};
+
+/// What the last pass of a connection has come to. Its partners go by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionVerdict {
+    /// Why it is as it is.
+    pub reason: Reason,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+/// A connection's session, with what its partners need to know.
+#[derive(Clone)]
+pub struct Open {
+    /// The session.
+    pub session: Arc<Session>,
+    /// What the last pass has come to; `None` before the first one has ended.
+    pub verdict: Option<ConnectionVerdict>,
+    /// The cloud.
+    pub cloud: Cloud,
+    /// The tenant's id.
+    pub tenant: String,
+}
+
+/// The sessions of all connections. A session goes with its connection, and with every change of its spec.
+#[derive(Default)]
+pub struct Sessions(Mutex<HashMap<ObjectKey, State>>);
+
+pub(super) struct State {
+    pub(super) uid: String,
+    pub(super) spec: GraphConnectionSpec,
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) verdict: Option<ConnectionVerdict>,
+    /// The session's share of the interval, 0.9 to 1.1, so that many connections do not list at once.
+    pub(super) jitter: f64,
+    pub(super) backoff: Backoff,
+    pub(super) trouble_since: Option<Instant>,
+    pub(super) request: Option<String>,
+}
+
+impl Sessions {
+    /// The session of a connection; `None` where no pass of it has begun, or its kind of auth has none yet.
+    #[must_use]
+    pub fn get(&self, key: &ObjectKey) -> Option<Open> {
+        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = sessions.get(key)?;
+        let session = Arc::clone(state.session.as_ref()?);
+        let cloud = cloud(&state.spec);
+        Some(Open {
+            session,
+            verdict: state.verdict.clone(),
+            cloud,
+            tenant: state.spec.tenant_id.clone(),
+        })
+    }
+
+    /// What the last pass of a connection has come to, also where it has no session.
+    #[must_use]
+    pub fn verdict(&self, key: &ObjectKey) -> Option<ConnectionVerdict> {
+        self.with(key, |state| state.verdict.clone()).flatten()
+    }
+
+    pub(super) fn with<T>(&self, key: &ObjectKey, read: impl FnOnce(&mut State) -> T) -> Option<T> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(key)
+            .map(read)
+    }
+
+    /// Drops the session of a connection that is gone.
+    pub fn close(&self, key: &ObjectKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+/// The cloud of a connection.
+fn cloud(spec: &GraphConnectionSpec) -> Cloud {
+    match spec.cloud.unwrap_or_default() {
+        api::connection::Cloud::Global => Cloud::Global,
+        api::connection::Cloud::UsGov => Cloud::UsGov,
+        api::connection::Cloud::UsGovDod => Cloud::UsGovDod,
+        api::connection::Cloud::China => Cloud::China,
+    }
+}
+
+/// The session of the connection as it is now. `Err` where its kind of auth does not work in this version.
+pub(super) fn open(ctx: &Context, object: &Connection) -> Result<Arc<Session>, ConnectionVerdict> {
+    let mut sessions = ctx.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let stale = sessions
+        .get(&object.key)
+        .is_none_or(|state| state.uid != object.uid || state.spec != object.spec);
+    if stale {
+        let fresh = State {
+            uid: object.uid.clone(),
+            spec: object.spec.clone(),
+            session: session(ctx, object).map(Arc::new),
+            verdict: None,
+            jitter: 0.9 + 0.2 * fastrand::f64(),
+            backoff: Backoff::default(),
+            trouble_since: None,
+            request: object.status.last_handled_reconcile_at.clone(),
+        };
+        sessions.insert(object.key.clone(), fresh);
+    }
+    sessions
+        .get(&object.key)
+        .and_then(|state| state.session.clone())
+        .ok_or_else(|| ConnectionVerdict {
+            reason: Reason::NotSupportedYet,
+            message:
+                "This version of the operator supports auth.clientSecret alone: use it, or wait for a later version. \
+                  Nothing is sent to Entra or Graph."
+                    .to_owned(),
+        })
+}
+
+fn session(ctx: &Context, object: &Connection) -> Option<Session> {
+    let spec = &object.spec;
+    let secret = &spec.auth.client_secret.as_ref()?.secret_ref;
+    let client = spec.client_id.clone()?;
+    let (cloud, timing) = (cloud(spec), &ctx.config.timing);
+    let endpoints = &ctx.config.endpoints;
+    let source = ClientSecretSource::new(
+        ctx.client.clone(),
+        &object.key.namespace,
+        &secret.name,
+        secret.key(),
+        ctx.identity.clone(),
+    );
+    let request = TokenRequest {
+        authority: endpoints.authority(cloud).to_owned(),
+        tenant: spec.tenant_id.clone(),
+        client: client.clone(),
+        scope: endpoints.scope(cloud),
+    };
+    let root = Url::parse(endpoints.graph_root(cloud)).ok()?;
+    let waits = Waits {
+        refused: (timing.credentials, timing.credentials_cap),
+        unavailable: (timing.backoff, timing.backoff_cap),
+        forbidden: timing.slow.mul_f64(0.9),
+    };
+    Some(Session::new(
+        request,
+        Box::new(source),
+        TokenClient::new(ctx.http.clone(), timing.request, ctx.metrics.clone()),
+        GraphClient::new(ctx.http.clone(), root, timing.request, ctx.metrics.clone()),
+        ctx.budgets.get(BudgetKey::new(cloud.name(), &spec.tenant_id, &client)),
+        waits,
+    ))
+}

@@ -1,0 +1,105 @@
+//! Trouble of a session in a user's words (pure): which reason, and what to do. Goes by the kinds of failure alone.
+
+use std::time::Duration;
+
+use crate::api::reason::Reason;
+use crate::graph::error::{Failure, FailureKind, READ_ROLES, TokenFailureKind, WRITE_ROLES};
+use crate::graph::session::{CredentialFailure, Trouble};
+
+/// What is told of some trouble.
+pub struct Told {
+    /// The reason.
+    pub reason: Reason,
+    /// What happened and what to do; stable.
+    pub message: String,
+    /// The pause that was asked for.
+    pub retry_after: Option<Duration>,
+}
+
+/// Puts trouble of a session in a user's words. `roles` are the token's, `write` whether it was to write.
+#[must_use]
+pub fn tell(trouble: &Trouble, roles: Option<&[String]>, write: bool) -> Told {
+    let told = |reason, message: String, retry_after| Told {
+        reason,
+        message,
+        retry_after,
+    };
+    match trouble {
+        Trouble::Credential(CredentialFailure::NotFound(message)) => {
+            told(Reason::SecretNotFound, message.clone(), None)
+        }
+        Trouble::Credential(CredentialFailure::Invalid(message)) => told(Reason::SecretInvalid, message.clone(), None),
+        Trouble::Credential(CredentialFailure::NotGranted(message)) => {
+            told(Reason::AccessNotGranted, message.clone(), None)
+        }
+        Trouble::Credential(CredentialFailure::Unavailable(message)) => {
+            told(Reason::GraphUnavailable, message.clone(), None)
+        }
+        Trouble::Token(failure) => {
+            let reason = match failure.kind {
+                TokenFailureKind::Rejected => Reason::CredentialsRejected,
+                TokenFailureKind::Throttled => Reason::Throttled,
+                TokenFailureKind::Unavailable => Reason::GraphUnavailable,
+            };
+            told(reason, failure.message.clone(), failure.retry_after)
+        }
+        Trouble::TenantMismatch => told(
+            Reason::TenantMismatch,
+            "Entra's token is for another tenant than spec.tenantId: create the connection anew with the right tenant."
+                .to_owned(),
+            None,
+        ),
+        Trouble::Graph(failure) => {
+            let (reason, message) = tell_failure(failure, roles, write);
+            told(reason, message, failure.retry_after)
+        }
+    }
+}
+
+fn tell_failure(failure: &Failure, roles: Option<&[String]>, write: bool) -> (Reason, String) {
+    let scrubbed = &failure.message;
+    match failure.kind {
+        FailureKind::Unauthorized | FailureKind::Forbidden => {
+            (Reason::PermissionDenied, permission_denied(scrubbed, roles, write))
+        }
+        FailureKind::NotLicensed => (
+            Reason::TenantNotLicensed,
+            "The tenant has no active Intune licence, or no MDM authority is set: mend that in the Intune admin center."
+                .to_owned(),
+        ),
+        FailureKind::PrincipalNotFound => (
+            Reason::PrincipalNotFound,
+            "Graph does not know the app's service principal yet. A new one takes some minutes; if it stays so, create \
+             the enterprise application in this tenant."
+                .to_owned(),
+        ),
+        FailureKind::Throttled => {
+            (Reason::Throttled, "Microsoft asks for a pause; the operator goes on when it is over.".to_owned())
+        }
+        FailureKind::Unavailable | FailureKind::PreconditionFailed => {
+            (Reason::GraphUnavailable, format!("{}. It is tried again.", scrubbed.trim_end_matches('.')))
+        }
+        FailureKind::NotFound | FailureKind::Rejected => {
+            (Reason::RejectedByGraph, format!("Graph refuses the request: {scrubbed}"))
+        }
+    }
+}
+
+/// Goes by the token's own roles, not by Graph's sentence.
+fn permission_denied(scrubbed: &str, roles: Option<&[String]>, write: bool) -> String {
+    let (needed, least): (&[&str], &str) = if write {
+        (&WRITE_ROLES, "DeviceManagementServiceConfig.ReadWrite.All")
+    } else {
+        (&READ_ROLES, "DeviceManagementServiceConfig.Read.All")
+    };
+    match roles {
+        Some(roles) if roles.iter().any(|role| needed.contains(&role.as_str())) => format!(
+            "Graph refuses app-only access here although the app has the role that is needed; nothing can be granted. \
+             Graph says: {scrubbed}"
+        ),
+        _ => format!(
+            "The app lacks the application permission {least}: add it to the app registration and grant admin consent. \
+             For a connection that only reads, access: ReadOnly and DeviceManagementServiceConfig.Read.All are enough."
+        ),
+    }
+}

@@ -1,0 +1,211 @@
+//! What passes share: the configuration, the context, the queue's handle and the report.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use tokio::sync::{Notify, Semaphore};
+
+use super::events::Events;
+use super::index::{Index, Key, ObjectKey, SharedIndex, Trigger, connection_of};
+use super::metrics::Metrics;
+use super::queue::{Lane, Limits, Queue};
+use crate::api::reason::Timing;
+use crate::connection::Sessions;
+use crate::credentials::Identity;
+use crate::graph::cloud::Endpoints;
+use crate::graph::throttle::Budgets;
+use crate::partner::claim::ObjectId;
+use crate::partner::status::HeartbeatRules;
+
+/// How many passes run at once: all, those that nobody waits for, those of one connection.
+const LIMITS: Limits = Limits {
+    total: 32,
+    bulk: 8,
+    group: 4,
+};
+
+/// What the operator is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The namespaces that are watched; empty: all.
+    pub watch_namespaces: Vec<String>,
+    /// Every wait.
+    pub timing: Timing,
+    /// How heartbeats are judged and told.
+    pub heartbeat: HeartbeatRules,
+    /// Whether nothing is ever written to Graph.
+    pub observe_only: bool,
+    /// Endpoints of a test in the place of Microsoft's.
+    pub endpoints: Endpoints,
+    /// The namespaces in which the operator's own identity may be used.
+    pub operator_identity_namespaces: Vec<String>,
+    /// How long a clean-up may be blocked before it is given up; `None`: for ever.
+    pub abandon_cleanup_after: Option<Duration>,
+    /// CA certificates (PEM) that are trusted beside the system's.
+    pub extra_roots: Option<String>,
+    /// This process' name, for events.
+    pub instance: String,
+}
+
+/// All that a pass needs.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// What the operator was started with.
+    pub config: Config,
+    /// The resources.
+    pub index: SharedIndex,
+    /// The sessions of the connections.
+    pub sessions: Sessions,
+    /// What runs next.
+    pub queue: QueueHandle,
+    /// Counters.
+    pub metrics: Metrics,
+    /// The request budgets.
+    pub budgets: Budgets,
+    /// Events.
+    pub events: Events,
+    /// The HTTPS client for Graph and Entra.
+    pub http: reqwest::Client,
+    /// Who the operator is to the API server.
+    pub identity: Identity,
+    /// Slots for statuses that nobody waits for.
+    pub status_slots: Semaphore,
+    /// One writer for each object in Graph.
+    pub writers: Writers,
+}
+
+/// Locks by object in Graph, so that a claim that moves between two passes never leads to two writers at once.
+#[derive(Default)]
+pub struct Writers(Mutex<HashMap<ObjectId, Weak<tokio::sync::Mutex<()>>>>);
+
+impl Writers {
+    /// The lock of one object.
+    pub fn of(&self, object: &ObjectId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = locks.get(object).and_then(Weak::upgrade) {
+            return lock;
+        }
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::new(tokio::sync::Mutex::new(()));
+        locks.insert(object.clone(), Arc::downgrade(&lock));
+        lock
+    }
+}
+
+/// The queue, shared.
+#[derive(Clone)]
+pub struct QueueHandle(Arc<QueueInner>);
+
+struct QueueInner {
+    queue: Mutex<Queue<Key, ObjectKey>>,
+    changed: Notify,
+}
+
+impl Default for QueueHandle {
+    fn default() -> Self {
+        Self(Arc::new(QueueInner {
+            queue: Mutex::new(Queue::new(LIMITS)),
+            changed: Notify::new(),
+        }))
+    }
+}
+
+impl QueueHandle {
+    /// Locks the queue, for decisions alone.
+    pub fn lock(&self) -> MutexGuard<'_, Queue<Key, ObjectKey>> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever waits for the queue.
+    pub fn wake(&self) {
+        self.0.changed.notify_one();
+    }
+
+    /// Waits until the queue has changed.
+    pub async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    /// Asks for a pass now.
+    pub fn push(&self, key: Key, group: Option<ObjectKey>, lane: Lane) {
+        self.lock().push(key, group, lane, Instant::now());
+        self.0.changed.notify_one();
+    }
+
+    /// Asks for a pass later.
+    pub fn schedule(&self, key: Key, group: Option<ObjectKey>, lane: Lane, at: Instant) {
+        self.lock().schedule(key, group, lane, at);
+        self.0.changed.notify_one();
+    }
+
+    /// Asks for the passes that changes lead to.
+    pub fn push_all(&self, index: &SharedIndex, triggers: &[Trigger]) {
+        if triggers.is_empty() {
+            return;
+        }
+        let groups: Vec<Option<ObjectKey>> = {
+            let index = index.lock();
+            triggers.iter().map(|trigger| group(&index, &trigger.key)).collect()
+        };
+        let now = Instant::now();
+        let mut queue = self.lock();
+        for (trigger, group) in triggers.iter().zip(groups) {
+            queue.push(trigger.key.clone(), group, trigger.lane, now);
+        }
+        drop(queue);
+        self.0.changed.notify_one();
+    }
+}
+
+/// The connection that a pass goes by: a tenant that hangs holds only so many workers.
+#[must_use]
+pub fn group(index: &Index, key: &Key) -> Option<ObjectKey> {
+    match key {
+        Key::Connection(key) => Some(key.clone()),
+        Key::Partner(key) => index.partner(key).map(|entry| connection_of(&entry.object)),
+    }
+}
+
+/// What a pass tells on its way out.
+#[derive(Debug)]
+pub struct Report {
+    /// Of which resource.
+    pub key: Key,
+    /// A reason, or another word of a closed set.
+    pub outcome: &'static str,
+    /// What happened and what to do.
+    pub message: String,
+    /// Whether status has changed.
+    pub changed: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Report {
+    /// A pass of a resource that is not there any more.
+    #[must_use]
+    pub fn gone(key: Key) -> Self {
+        Self {
+            key,
+            outcome: "Gone",
+            message: String::new(),
+            changed: false,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    /// A pass that had nothing to do.
+    #[must_use]
+    pub fn unchanged(key: Key, began: Instant) -> Self {
+        Self {
+            key,
+            outcome: "Unchanged",
+            message: String::new(),
+            changed: false,
+            elapsed: began.elapsed(),
+        }
+    }
+}

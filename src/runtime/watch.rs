@@ -1,0 +1,202 @@
+//! The watches: they keep the index as the API server has it, and queue the passes that changes ask for.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+
+use super::context::Context;
+use super::health::Health;
+use super::index::{Connection, Index, Key, ObjectKey, Partner, Trigger};
+use super::metrics::Metrics;
+use super::text;
+use crate::api::{ComplianceManagementPartner, GraphConnection};
+
+/// How many objects one page of a list has.
+const PAGE: u32 = 100;
+
+/// How one kind gets into the index and out of it.
+pub struct Kind<K> {
+    name: &'static str,
+    partners: bool,
+    put: fn(&mut Index, K, bool) -> Vec<Trigger>,
+}
+
+/// The partners.
+pub const PARTNERS: Kind<ComplianceManagementPartner> = Kind {
+    name: "partners",
+    partners: true,
+    put: |index, resource, first| index.put_partner(Partner::from(resource), Instant::now(), first),
+};
+
+/// The connections.
+pub const CONNECTIONS: Kind<GraphConnection> = Kind {
+    name: "connections",
+    partners: false,
+    put: |index, resource, _| index.put_connection(Connection::from(resource)),
+};
+
+/// Keeps the index as the API server has it, for one kind in one namespace or in all.
+pub async fn follow<K, S>(context: Arc<Context>, health: Arc<Health>, scope: Option<String>, kind: Kind<K>)
+where
+    K: Resource<DynamicType = (), Scope = S> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+    DeserializeGuard<K>: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    let api: Api<DeserializeGuard<K>> = match &scope {
+        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
+        None => Api::all(context.client.clone()),
+    };
+    let list = format!("{} in {}", kind.name, scope.as_deref().unwrap_or("all namespaces"));
+    let mut events = watcher(api, watcher::Config::default().page_size(PAGE)).boxed();
+    let mut feed = Feed {
+        context,
+        kind,
+        scope,
+        first: true,
+        listed: HashSet::new(),
+    };
+    let mut wait = Duration::from_millis(500);
+    let mut told: Option<Instant> = None;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                if matches!(event, Event::InitDone) {
+                    health.listed(&list);
+                    told = None;
+                    wait = Duration::from_millis(500);
+                }
+                feed.take(event);
+            }
+            Err(error) => {
+                trouble(&feed.context.metrics, &list, &error, &mut told);
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(5));
+            }
+        }
+    }
+}
+
+/// A watch that expires is everyday; one that stays broken is told once a minute.
+fn trouble(metrics: &Metrics, list: &str, error: &watcher::Error, told: &mut Option<Instant>) {
+    let code = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code,
+        _ => 0,
+    };
+    if code == 410 {
+        tracing::debug!(list, "the watch expired; it is begun anew");
+        return;
+    }
+    metrics.watch_error();
+    if told.is_some_and(|told| told.elapsed() < Duration::from_secs(60)) {
+        return;
+    }
+    *told = Some(Instant::now());
+    let error = text::clean(&error.to_string(), 300);
+    match code {
+        404 => tracing::warn!(
+            list,
+            "the CustomResourceDefinition is not installed: waiting for it; apply the files in crds/"
+        ),
+        401 | 403 => tracing::warn!(
+            list,
+            error,
+            "the operator may not list or watch: check its ClusterRole and binding"
+        ),
+        _ => tracing::warn!(list, error, "the API server cannot be watched; trying again"),
+    }
+}
+
+struct Feed<K> {
+    context: Arc<Context>,
+    kind: Kind<K>,
+    scope: Option<String>,
+    /// Whether nothing has been listed before.
+    first: bool,
+    listed: HashSet<ObjectKey>,
+}
+
+impl<K: Resource<DynamicType = ()>> Feed<K> {
+    fn take(&mut self, event: Event<DeserializeGuard<K>>) {
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(guard) => {
+                let first = self.first;
+                if let Some(key) = self.put(guard, first) {
+                    self.listed.insert(key);
+                }
+            }
+            Event::InitDone => {
+                let known = self
+                    .context
+                    .index
+                    .lock()
+                    .keys(self.scope.as_deref(), self.kind.partners);
+                for key in known.difference(&std::mem::take(&mut self.listed)) {
+                    self.remove(key);
+                }
+                self.first = false;
+            }
+            Event::Apply(guard) => {
+                self.put(guard, false);
+            }
+            Event::Delete(guard) => {
+                if let Some(key) = guard_key(&guard) {
+                    self.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// One object that cannot be read never stops the others: it is told, and left out.
+    fn put(&self, guard: DeserializeGuard<K>, first: bool) -> Option<ObjectKey> {
+        let key = guard_key(&guard)?;
+        let resource = match guard.0 {
+            Ok(resource) => resource,
+            Err(invalid) => {
+                self.context.metrics.watch_error();
+                let error = text::clean(&invalid.error, 300);
+                tracing::warn!(kind = self.kind.name, name = %key, error, "this object cannot be read and is left alone; apply it again");
+                self.remove(&key);
+                return None;
+            }
+        };
+        let triggers = (self.kind.put)(&mut self.context.index.lock(), resource, first);
+        self.context.queue.push_all(&self.context.index, &triggers);
+        Some(key)
+    }
+
+    fn remove(&self, key: &ObjectKey) {
+        let mut index = self.context.index.lock();
+        let triggers = if self.kind.partners {
+            index.remove_partner(key)
+        } else {
+            index.remove_connection(key)
+        };
+        drop(index);
+        if self.kind.partners {
+            self.context.queue.lock().forget(&Key::Partner(key.clone()));
+        } else {
+            self.context.queue.lock().forget(&Key::Connection(key.clone()));
+            self.context.sessions.close(key);
+        }
+        self.context.queue.push_all(&self.context.index, &triggers);
+    }
+}
+
+fn guard_key<K: Resource<DynamicType = ()>>(guard: &DeserializeGuard<K>) -> Option<ObjectKey> {
+    let meta = match &guard.0 {
+        Ok(resource) => resource.meta(),
+        Err(invalid) => &invalid.metadata,
+    };
+    Some(ObjectKey {
+        namespace: meta.namespace.clone()?,
+        name: meta.name.clone()?,
+    })
+}

@@ -51,7 +51,8 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
     };
     let written = write_status(ctx, &object, &verdict, listing.as_deref()).await;
     let wait = settle(ctx, key, &object, &verdict, retry_after);
-    wake_partners(ctx, key, before.as_ref(), &verdict, listing.as_deref());
+    let changed = lane == Lane::Edit || before.is_none_or(|before| before.reason != verdict.reason);
+    wake_partners(ctx, key, changed, listing.as_deref());
     if let Some(wait) = wait {
         ctx.queue.schedule(
             Key::Connection(key.clone()),
@@ -171,15 +172,9 @@ pub fn sync_interval(ctx: &Context, own: Option<&str>) -> Duration {
         .unwrap_or(ctx.config.timing.sync_interval)
 }
 
-/// Queues the partners whose turn it is: all where the verdict is another one, else those whose poll is due.
-fn wake_partners(
-    ctx: &Context,
-    key: &ObjectKey,
-    before: Option<&ConnectionVerdict>,
-    verdict: &ConnectionVerdict,
-    listing: Option<&Listing>,
-) {
-    let changed = before.is_none_or(|before| before.reason != verdict.reason);
+/// Queues the partners whose turn it is: all where the connection or its verdict has changed, else those whose poll is
+/// due.
+fn wake_partners(ctx: &Context, key: &ObjectKey, changed: bool, listing: Option<&Listing>) {
     if changed {
         let triggers = ctx.index.lock().around_connection(key);
         ctx.queue.push_all(&ctx.index, &triggers);

@@ -157,9 +157,13 @@ async fn send(
         .await
     {
         Ok(taken) => taken,
-        Err(trouble) => return refused(&trouble, target, &before, planned).await,
+        Err(trouble) => {
+            let (outcome, request_id) = untaken(&trouble);
+            audit(pass, &id, &planned, outcome, request_id);
+            return refused(&trouble, target, &before, planned).await;
+        }
     };
-    audit(pass, &id, &planned, taken.request_id.as_deref());
+    audit(pass, &id, &planned, "taken", taken.request_id.as_deref());
     let drift = was_in_sync(pass);
     pass.deeds.updated = Some((planned.fields(), drift));
     if drift {
@@ -227,8 +231,17 @@ fn contested(pass: &mut Pass, planned: &Plan) -> Option<String> {
     (!fields.is_empty()).then(|| fields.join(", "))
 }
 
+/// How a change ended that Graph did not answer with success. Without an answer nobody knows.
+fn untaken(trouble: &Trouble) -> (&'static str, Option<&str>) {
+    match trouble {
+        Trouble::Graph(failure) if failure.status.is_some() => ("refused", failure.request_id.as_deref()),
+        Trouble::Graph(failure) if failure.kind != FailureKind::Throttled => ("unknown", None),
+        _ => ("not sent", None),
+    }
+}
+
 /// One line for each write, for whoever has to answer who changed what.
-fn audit(pass: &Pass, id: &str, planned: &Plan, request_id: Option<&str>) {
+fn audit(pass: &Pass, id: &str, planned: &Plan, outcome: &str, request_id: Option<&str>) {
     let fields: serde_json::Map<String, serde_json::Value> = planned
         .drift()
         .into_iter()
@@ -240,6 +253,7 @@ fn audit(pass: &Pass, id: &str, planned: &Plan, request_id: Option<&str>) {
         "generation": pass.object.generation,
         "partnerId": crate::runtime::text::clean(id, 128),
         "fields": fields,
+        "outcome": outcome,
         "requestId": request_id,
     });
     tracing::info!(target: "audit", "{line}");

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::api::partner::ComplianceManagementPartnerStatus as Status;
-use crate::api::reason::{Pair, Reason, Retry};
+use crate::api::reason::{Applied, Effect, Pair, Reason, Retry};
 use crate::api::{ComplianceManagementPartner, condition};
 use crate::graph::model;
 use crate::runtime::context::{Context, Report};
-use crate::runtime::index::{Key, ObjectKey, Partner, PartnerMemory, Written, connection_of, newer};
+use crate::runtime::index::{Key, ObjectKey, Partner, PartnerMemory, Written, connection_of};
 use crate::runtime::queue::Lane;
 use crate::runtime::write;
 use report::Deeds;
@@ -200,7 +200,7 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
         updated: finding.updated,
     };
     let next = status::next(&pass.status, &verdict, ctx.config.heartbeat, now);
-    if finding.reason == Reason::InSync {
+    if finding.reason.row(applied).ready == Effect::True {
         pass.memory.last_success = Some(now.as_duration().as_secs_f64());
     }
     let changed = next != pass.status;
@@ -222,7 +222,9 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
         .and_then(|row| status::turns_stale_at(row, ctx.config.heartbeat, now));
     let until_stale = stale.and_then(|stale| Duration::try_from(stale.duration_since(now)).ok());
     let until_stale = until_stale.map(|wait| wait + Duration::from_secs(1));
-    pass.memory.hold_until = wait.map(|wait| Instant::now() + wait);
+    // A missing connection holds nothing up: polls before the next step are welcome.
+    let hold = wait.filter(|_| finding.reason != Reason::ConnectionNotFound);
+    pass.memory.hold_until = hold.map(|wait| Instant::now() + wait);
     let lane = if pass.edit { Lane::Edit } else { Lane::Bulk };
     let retry = written.is_err().then_some(timing.backoff);
     let due = [wait, until_stale, retry].into_iter().flatten().min();
@@ -242,7 +244,7 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
             .memory
             .written
             .as_ref()
-            .is_some_and(|written| !newer(&written.resource_version, &entry.object.resource_version))
+            .is_some_and(|written| written.is_caught_up(&entry.object.resource_version, &entry.object.status))
         {
             pass.memory.written = None;
         }
@@ -269,7 +271,10 @@ fn remember(memory: &mut PartnerMemory, finding: &Finding, began: Instant) -> Du
         return began.saturating_duration_since(since);
     }
     memory.trouble_since = None;
-    memory.backoff.reset();
+    // A missing connection is looked for in ever longer steps; every other verdict ends the steps.
+    if finding.reason != Reason::ConnectionNotFound {
+        memory.backoff.reset();
+    }
     Duration::ZERO
 }
 
@@ -278,7 +283,7 @@ fn next_wait(
     ctx: &Context,
     pass: &mut Pass,
     finding: &Finding,
-    applied: crate::api::reason::Applied,
+    applied: Applied,
     trouble: Duration,
 ) -> Option<Duration> {
     let timing = &ctx.config.timing;
@@ -305,7 +310,7 @@ fn next_wait(
                     .next(timing.backoff, timing.backoff_cap, finding.retry_after, fastrand::f64());
             // A verdict that is kept through trouble becomes Unknown at its time, not at the next try.
             let left = timing.unknown_after.saturating_sub(trouble);
-            let kept = applied == crate::api::reason::Applied::Recently;
+            let kept = applied == Applied::Recently;
             Some(if kept && !left.is_zero() { wait.min(left) } else { wait })
         }
     }

@@ -10,6 +10,8 @@ use kube::{Client, Config};
 /// Where there is no configuration, or one that cannot be used.
 pub async fn infer() -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
     let mut config = Config::infer().await?;
+    // The passes have their own waits; retries of the library would hold a worker for minutes.
+    config.default_retry = false;
     if !names_a_proxy() {
         config.proxy_url = None;
     }

@@ -134,6 +134,18 @@ pub struct Written<Status> {
     pub status: Status,
 }
 
+impl<Status: PartialEq> Written<Status> {
+    /// Whether the watch's copy serves as well as this one: it is newer, or it is this very write and shows all of it.
+    ///
+    /// An API server with an older CRD drops fields from a write. As long as the copy without them is this write's, what
+    /// was written counts, or every pass would write it again.
+    #[must_use]
+    pub fn is_caught_up(&self, resource_version: &str, status: &Status) -> bool {
+        newer(resource_version, &self.resource_version)
+            || (resource_version == self.resource_version && *status == self.status)
+    }
+}
+
 /// Which of two resourceVersions is the newer one: Kubernetes promises since 1.35 that they compare as numbers.
 #[must_use]
 pub fn newer(a: &str, b: &str) -> bool {
@@ -355,7 +367,7 @@ impl Index {
                     .memory
                     .written
                     .as_ref()
-                    .is_some_and(|written| !newer(&written.resource_version, &object.resource_version))
+                    .is_some_and(|written| written.is_caught_up(&object.resource_version, &object.status))
                 {
                     entry.memory.written = None;
                 }
@@ -415,7 +427,7 @@ impl Index {
             }];
         };
         let asks = entry.object.asks_for_a_pass(&object);
-        let caught_up = |written: &Written<_>| !newer(&written.resource_version, &object.resource_version);
+        let caught_up = |written: &Written<_>| written.is_caught_up(&object.resource_version, &object.status);
         if entry.object.uid != object.uid || entry.written.as_ref().is_some_and(caught_up) {
             entry.written = None;
         }

@@ -58,10 +58,14 @@ END {
 endef
 export SUM_UP
 
+# Ends with whoever started it, also when that is killed.
+leash = '$(target)/debug/leash' --
+
+# A held demo has the terminal to itself: ctrl-c ends it, and make sees it end well.
 demo: ## Watch one partner being synced, on a simulator of Graph; HOLD=1 keeps it up to try things
 	$(CARGO) build --locked --workspace --bins
 	@tests/control-plane/ensure >/dev/null
-	@$(if $(HOLD),HOLD='$(HOLD)') '$(target)/debug/demo'
+	@$(if $(HOLD),$(leash) sh -c 'set -m 2>/dev/null; "$$@"; exit $$?' hold) $(leash) '$(target)/debug/demo'
 
 bench: ## Measure the release build: prints the table of README.md
 	$(CARGO) build --locked --release -p compliance-partner-operator

@@ -246,7 +246,7 @@ fn the_files_that_users_install_are_what_the_code_says() {
         let written = fs::read_to_string(&file).unwrap_or_default();
         assert!(
             written == yaml,
-            "crds/{name} is not what the code says. To write it anew: {UPDATE}=1 cargo test --lib api::schema_tests"
+            "crds/{name} is not what the code says. To write it anew: make crds, which is {UPDATE}=1 cargo test --lib api::"
         );
     }
 }

@@ -1,5 +1,7 @@
 //! Tests against a real API server: one binary, a module a topic.
 
+mod claims;
+mod connections;
 mod control_plane;
 mod crd;
 mod sync;

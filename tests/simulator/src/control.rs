@@ -1,7 +1,7 @@
 //! The control interface in process. The same operations stand behind the HTTP routes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -33,6 +33,12 @@ impl Control {
     #[must_use]
     pub fn endpoints(&self) -> Endpoints {
         self.shared.endpoints.clone()
+    }
+
+    /// The moment that the times of the log count from.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.shared.started
     }
 
     /// The certificate to trust, PEM.

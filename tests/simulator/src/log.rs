@@ -19,6 +19,8 @@ pub struct Request {
     pub time: String,
     /// Milliseconds since the simulator started, by a clock that never jumps.
     pub at_millis: u64,
+    /// The same in microseconds.
+    pub at_micros: u64,
     /// Which service it came to.
     pub server: Server,
     /// The method.
@@ -57,6 +59,8 @@ pub struct Request {
     pub request_id: String,
     /// How long the answer took, in milliseconds.
     pub duration_millis: Option<u64>,
+    /// The same in microseconds.
+    pub duration_micros: Option<u64>,
 }
 
 impl Request {

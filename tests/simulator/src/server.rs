@@ -95,7 +95,9 @@ impl Drop for Ticket {
             if let Some(entry) = world.log.entry(self.seq) {
                 entry.status = self.status;
                 entry.aborted = self.status.is_none();
-                entry.duration_millis = Some(millis(self.started.elapsed()));
+                let elapsed = self.started.elapsed();
+                entry.duration_millis = Some(millis(elapsed));
+                entry.duration_micros = Some(micros(elapsed));
             }
         }
         self.shared.notify();
@@ -104,6 +106,10 @@ impl Drop for Ticket {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What was decided as the request came in.
@@ -273,10 +279,12 @@ fn entry(shared: &Shared, incoming: &Incoming, connection: u64, version: Version
             serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned())),
         ),
     };
+    let at = shared.started.elapsed();
     Request {
         seq: 0,
         time: jiff::Timestamp::now().to_string(),
-        at_millis: millis(shared.started.elapsed()),
+        at_millis: millis(at),
+        at_micros: micros(at),
         server: incoming.server,
         method: incoming.method.clone(),
         path: incoming.path.clone(),
@@ -296,6 +304,7 @@ fn entry(shared: &Shared, incoming: &Incoming, connection: u64, version: Version
         in_flight: 0,
         request_id: incoming.request_id.clone(),
         duration_millis: None,
+        duration_micros: None,
     }
 }
 

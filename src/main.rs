@@ -1,15 +1,13 @@
 //! The operator's binary: arguments and wiring.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use compliance_partner_operator::api;
-use compliance_partner_operator::options::{Command, CommandLine, LogFormat, LogLevel, RunOptions};
-use compliance_partner_operator::runtime::{admin, controller};
+use compliance_partner_operator::options::{Command, CommandLine, LogFormat, RunOptions};
+use compliance_partner_operator::runtime::{admin, client, controller, log};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
     match CommandLine::parse().command {
@@ -29,7 +27,7 @@ fn print_crds() -> ExitCode {
 }
 
 fn run(options: &RunOptions) -> ExitCode {
-    log_to_stdout(options);
+    log::init(options.log_level.filter(), options.log_format == LogFormat::Json);
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         return failed("another TLS provider is installed already");
     }
@@ -62,7 +60,7 @@ async fn operate(options: &RunOptions) -> ExitCode {
         ask_to_stop.send_replace(true);
     });
     let client = tokio::select! {
-        client = connect() => client,
+        client = client::connect() => client,
         () = stopped(stop.clone()) => return ExitCode::SUCCESS,
     };
     let operator = match controller::Operator::new(client, options.config()).await {
@@ -77,33 +75,6 @@ async fn operate(options: &RunOptions) -> ExitCode {
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Waits for a configuration: a pod may be up before its ServiceAccount token, a person before the kubeconfig.
-async fn connect() -> kube::Client {
-    let mut told = false;
-    loop {
-        match compliance_partner_operator::runtime::client::infer().await {
-            Ok(client) => return client,
-            Err(error) if !told => {
-                tracing::warn!(%error, "no way to an API server yet: set KUBECONFIG, or run in a pod; waiting");
-            }
-            Err(error) => tracing::debug!(%error, "still no way to an API server"),
-        }
-        told = true;
-        tokio::time::sleep(Duration::from_secs(5)).await;
-    }
-}
-
-fn log_to_stdout(options: &RunOptions) {
-    let level = match options.log_level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    compliance_partner_operator::runtime::log::init(level, options.log_format == LogFormat::Json);
 }
 
 fn failed(why: &str) -> ExitCode {

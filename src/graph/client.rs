@@ -1,6 +1,5 @@
 //! One request to Graph at a time: addresses, headers, bounded bodies, paging. Decides nothing.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -8,6 +7,7 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url, header};
 
 use super::error::{Failure, classify};
+use super::http::without_url;
 use super::model::{Page, Partner, Patch, Undecodable, decode_entity, decode_page};
 use super::token::Token;
 use crate::runtime::metrics::Metrics;
@@ -22,65 +22,6 @@ const COLLECTION: [&str; 3] = ["v1.0", "deviceManagement", "complianceManagement
 
 /// One row of a listing.
 pub type Row = Result<Partner, Undecodable>;
-
-/// Why an HTTP client could not be made at start.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot make an HTTPS client: {0}. Install the system's CA certificates, or name a file of them in SSL_CERT_FILE"
-)]
-pub struct NoClient(String);
-
-/// The HTTPS client for Graph and Entra: it follows no redirect, honours `HTTPS_PROXY` and `NO_PROXY`, and trusts the
-/// system's CA certificates, those of `SSL_CERT_FILE`, and `extra_roots` (PEM).
-///
-/// # Errors
-/// Where there is no CA certificate to trust, or one cannot be read.
-pub fn http_client(extra_roots: Option<&str>) -> Result<reqwest::Client, NoClient> {
-    let broken = |error: &dyn std::fmt::Display| NoClient(error.to_string());
-    let mut roots = Vec::new();
-    for certificate in system_roots() {
-        roots.push(reqwest::Certificate::from_der(&certificate).map_err(|error| broken(&error))?);
-    }
-    if let Some(pem) = extra_roots {
-        roots.extend(reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(|error| broken(&error))?);
-    }
-    if roots.is_empty() {
-        return Err(NoClient("no CA certificate was found on this system".to_owned()));
-    }
-    reqwest::Client::builder()
-        .tls_certs_only(roots)
-        .https_only(true)
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(10))
-        .pool_idle_timeout(Duration::from_secs(90))
-        .user_agent(concat!("compliance-partner-operator/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| broken(&error))
-}
-
-/// The system's certificates and those of `SSL_CERT_FILE`. The library that finds them takes the variable's file
-/// *instead of* the system's; a private CA is wanted beside them.
-fn system_roots() -> BTreeSet<Vec<u8>> {
-    const BUNDLES: [&str; 4] = [
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem",
-        "/etc/ssl/cert.pem",
-    ];
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "a CA certificate of this system cannot be read");
-    }
-    let bundle = BUNDLES.iter().map(std::path::Path::new).find(|bundle| bundle.exists());
-    let system = bundle.map(|bundle| rustls_native_certs::load_certs_from_paths(Some(bundle), None));
-    let system = system.map(|system| system.certs).unwrap_or_default();
-    found
-        .certs
-        .into_iter()
-        .chain(system)
-        .map(|certificate| certificate.to_vec())
-        .collect()
-}
 
 /// Graph of one cloud, or of a test's endpoint.
 #[derive(Clone, Debug)]
@@ -295,29 +236,6 @@ fn transport(error: &reqwest::Error) -> Attempt {
             "the connection to Graph broke before the answer was whole",
         ))
     }
-}
-
-/// An error with its causes, less the address of the request: a query or a proxy's address may hold a secret.
-pub(super) fn without_url(error: &reqwest::Error) -> String {
-    let mut text = String::from(if error.is_timeout() {
-        "time-out"
-    } else if error.is_connect() {
-        "no connection"
-    } else {
-        "broken exchange"
-    });
-    let mut cause = std::error::Error::source(error);
-    let mut depth = 0;
-    while let Some(inner) = cause {
-        depth += 1;
-        // The inner causes are of the TLS and socket layers, which know no address but the peer's.
-        if depth > 1 {
-            text.push_str(": ");
-            text.push_str(&inner.to_string());
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 /// What is said of a row that cannot be read.

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod cloud;
 pub mod error;
+pub mod http;
 pub mod model;
 pub mod session;
 pub mod throttle;

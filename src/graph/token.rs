@@ -15,8 +15,8 @@ use base64::Engine;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::client::without_url;
 use super::error::{TokenFailure, TokenFailureKind, classify_token};
+use super::http::without_url;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::text;
 

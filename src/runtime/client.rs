@@ -1,6 +1,24 @@
 //! The way to the API server.
 
+use std::time::Duration;
+
 use kube::{Client, Config};
+
+/// Waits for a configuration: a pod may be up before its ServiceAccount token is, a person before the kubeconfig.
+pub async fn connect() -> Client {
+    let mut told = false;
+    loop {
+        match infer().await {
+            Ok(client) => return client,
+            Err(error) if !told => {
+                tracing::warn!(%error, "no way to an API server yet: set KUBECONFIG, or run in a pod; waiting");
+            }
+            Err(error) => tracing::debug!(%error, "still no way to an API server"),
+        }
+        told = true;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
 
 /// A client from `KUBECONFIG`, `~/.kube/config` or the pod's ServiceAccount.
 ///

@@ -38,7 +38,7 @@ pub struct Operator {
 /// Why the operator cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct NotMade(#[from] crate::graph::client::NoClient);
+pub struct NotMade(#[from] crate::graph::http::NoClient);
 
 impl Operator {
     /// Makes the operator. Asks the API server who it is; where that fails, advice names no account.
@@ -48,7 +48,7 @@ impl Operator {
     pub async fn new(client: Client, config: Config) -> Result<Self, NotMade> {
         let metrics = Metrics::default();
         let queue = QueueHandle::default();
-        let http = crate::graph::client::http_client(config.extra_roots.as_deref())?;
+        let http = crate::graph::http::http_client(config.extra_roots.as_deref())?;
         let context = Context {
             identity: identity(&client).await,
             index: SharedIndex::new(config.observe_only),

@@ -4,4 +4,5 @@ mod claims;
 mod connections;
 mod control_plane;
 mod crd;
+mod faults;
 mod sync;

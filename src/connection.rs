@@ -141,9 +141,7 @@ fn settle(
             Retry::Poll | Retry::Grace => Some(shortest.mul_f64(state.jitter)),
             Retry::Slow => Some(timing.slow),
             Retry::VerySlow => Some(timing.very_slow),
-            // A refused credential is asked for no more often than its backoff allows, which the session keeps; its
-            // Secret is looked at meanwhile.
-            Retry::Secret | Retry::Credentials => Some(timing.secret),
+            Retry::Secret => Some(timing.secret),
             Retry::Backoff | Retry::OnChangeOrSoon => Some(state.backoff.next(
                 timing.backoff,
                 timing.backoff_cap,

@@ -95,11 +95,13 @@ pub struct RunOptions {
     #[arg(long, value_name = "URL", value_parser = endpoint)]
     pub authority_host: Option<String>,
 
-    /// The namespaces whose connections may use the operator's own identity, separated by commas; absent: its own
+    /// The namespaces whose connections may use the operator's own identity, separated by commas; absent: its own. No
+    /// effect in this version
     #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub operator_identity_namespaces: Vec<String>,
 
-    /// Give up a clean-up whose connection or Secret is gone after this time; `never` keeps waiting
+    /// Give up a clean-up whose connection or Secret is gone after this time; `never` keeps waiting. No effect in this
+    /// version
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = abandon)]
     pub abandon_cleanup_after: Abandon,
 

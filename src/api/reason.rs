@@ -85,8 +85,6 @@ pub enum Retry {
     Grace,
     /// After [`Timing::secret`]: what is missing may come without an event.
     Secret,
-    /// After the backoff for refused credentials.
-    Credentials,
 }
 
 /// One row of the table.
@@ -200,10 +198,11 @@ impl Reason {
             Self::UnsupportedTarget => (False, False, Pair::Stalled, Retry::Poll),
             Self::DriftDetected => (True, False, Pair::Neither, Retry::Poll),
             Self::InSync | Self::Connected => (True, True, Pair::Neither, Retry::Poll),
-            Self::SecretNotFound | Self::SecretInvalid | Self::AccessNotGranted => {
+            // A refused credential is sent no more often than its backoff allows, which the session keeps; its Secret is
+            // looked at meanwhile.
+            Self::SecretNotFound | Self::SecretInvalid | Self::AccessNotGranted | Self::CredentialsRejected => {
                 (False, Unknown, Pair::Reconciling, Retry::Secret)
             }
-            Self::CredentialsRejected => (False, Unknown, Pair::Reconciling, Retry::Credentials),
             Self::PrincipalNotFound => (False, Unknown, Pair::Reconciling, Retry::Backoff),
             Self::TenantMismatch => (False, Unknown, Pair::Stalled, Retry::Slow),
         };
@@ -219,6 +218,12 @@ impl Reason {
     #[must_use]
     pub const fn is_transient(self) -> bool {
         matches!(self, Self::Throttled | Self::GraphUnavailable)
+    }
+
+    /// Whether a `GraphConnection` alone can have it.
+    #[must_use]
+    pub fn is_of_connection(self) -> bool {
+        self >= Self::Connected
     }
 
     /// Reads a reason back from a condition.

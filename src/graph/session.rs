@@ -1,7 +1,7 @@
 //! The session of one connection: it owns the token and the last listing. Neither is ever served to a connection that
 //! has not got a token with its own credential.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ pub struct Waits {
     pub refused: (Duration, Duration),
     /// The first and last step of the backoff for an Entra that does not answer.
     pub unavailable: (Duration, Duration),
-    /// After a 403, a token older than this is replaced: a role may have been granted since.
+    /// So long after the first 403 with a token, it is replaced: a role may have been granted since.
     pub forbidden: Duration,
 }
 
@@ -73,7 +73,7 @@ pub struct Listing {
     /// When the listing began: whatever happened before is in it.
     pub began: Instant,
     /// The rows by id in lower case, in an order that does not depend on Graph's.
-    pub rows: std::collections::BTreeMap<String, Row>,
+    pub rows: BTreeMap<String, Row>,
 }
 
 impl Listing {
@@ -98,7 +98,6 @@ impl Listing {
 
 /// One connection's way to Graph.
 pub struct Session {
-    tenant: String,
     request: TokenRequest,
     source: Box<dyn CredentialSource>,
     tokens: TokenClient,
@@ -143,7 +142,6 @@ impl Session {
         waits: Waits,
     ) -> Self {
         Self {
-            tenant: request.tenant.clone(),
             request,
             source,
             tokens,
@@ -206,8 +204,8 @@ impl Session {
         Ok(listing)
     }
 
-    async fn rows(&self, priority: Priority) -> Result<std::collections::BTreeMap<String, Row>, Trouble> {
-        let mut rows = HashMap::new();
+    async fn rows(&self, priority: Priority) -> Result<BTreeMap<String, Row>, Trouble> {
+        let mut rows = BTreeMap::new();
         let mut links = BTreeSet::new();
         let mut next: Option<String> = None;
         for _ in 0..MOST_PAGES {
@@ -229,7 +227,7 @@ impl Session {
                 }
             }
             match page.next_link {
-                None => return Ok(rows.into_iter().collect()),
+                None => return Ok(rows),
                 Some(link) if links.insert(link.clone()) => next = Some(link),
                 Some(_) => {
                     let failure = Failure::unavailable("Graph's pages lead in a circle");
@@ -282,7 +280,7 @@ impl Session {
             match failure.kind {
                 FailureKind::Unauthorized if refused.is_none() => refused = Some(token),
                 FailureKind::Unauthorized | FailureKind::Forbidden => {
-                    self.state.lock().await.forbidden = Some(Instant::now());
+                    self.state.lock().await.forbidden.get_or_insert_with(Instant::now);
                     return Err(Trouble::Graph(Failure {
                         kind: FailureKind::Forbidden,
                         ..failure
@@ -325,7 +323,10 @@ impl Session {
         }
         match self.tokens.exchange(&self.request, &credential).await {
             Ok(token) => {
-                let other = token.tenant.as_deref().is_some_and(|tenant| tenant != self.tenant);
+                let other = token
+                    .tenant
+                    .as_deref()
+                    .is_some_and(|tenant| tenant != self.request.tenant);
                 if other {
                     state.held = None;
                     return Err(Trouble::TenantMismatch);
@@ -363,11 +364,6 @@ impl Session {
                 Err(Trouble::Token(failure))
             }
         }
-    }
-
-    /// When a remembered refusal of Entra ends; `None` where there is none.
-    pub async fn refused_until(&self) -> Option<Instant> {
-        self.state.lock().await.refused.as_ref().map(|refused| refused.until)
     }
 }
 

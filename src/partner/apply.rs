@@ -160,7 +160,8 @@ async fn send(
         Err(trouble) => {
             let (outcome, request_id) = untaken(&trouble);
             audit(pass, &id, &planned, outcome, request_id);
-            return refused(&trouble, target, &before, planned).await;
+            let finding = observe::finding(&trouble, target, true).await;
+            return with(*finding, &before, Some(planned));
         }
     };
     audit(pass, &id, &planned, "taken", taken.request_id.as_deref());
@@ -170,6 +171,14 @@ async fn send(
         pass.deeds.contested = contested(pass, &planned);
     }
     pass.memory.read_at = Some(Instant::now());
+    // Where the read after it fails, the next pass knows that this was sent.
+    let generation = pass.object.generation;
+    let sent = |plan: Plan| Unverified {
+        generation,
+        reads: 0,
+        plan,
+    };
+    pass.memory.unverified = Some(sent(planned));
     let row = match target.session.get(&id, observe::priority(pass)).await {
         Ok(row) => row,
         Err(trouble) => return with(*observe::finding(&trouble, target, false).await, &before, None),
@@ -181,29 +190,13 @@ async fn send(
     };
     let left = plan(&pass.object.spec, &after.row);
     if left.is_empty() {
+        pass.memory.unverified = None;
         return settled(&left, &after, true);
     }
-    let unverified = Unverified {
-        generation: pass.object.generation,
-        reads: 0,
-        plan: left.clone(),
-    };
+    let unverified = sent(left.clone());
     let finding = unconfirmed(ctx, &unverified);
     pass.memory.unverified = Some(unverified);
     with(finding, &after, Some(left))
-}
-
-async fn refused(trouble: &Trouble, target: &Target, before: &Observed, planned: Plan) -> Finding {
-    let gone = matches!(trouble, Trouble::Graph(failure) if failure.kind == FailureKind::NotFound);
-    let finding = if gone {
-        Finding::new(
-            Reason::GraphUnavailable,
-            "The object vanished before the change; it is looked for again.",
-        )
-    } else {
-        *observe::finding(trouble, target, true).await
-    };
-    with(finding, before, Some(planned))
 }
 
 fn with(finding: Finding, seen: &Observed, planned: Option<Plan>) -> Finding {

@@ -36,9 +36,8 @@ pub struct Claimant<K> {
     pub created: Timestamp,
     /// Whether it would write: Enforce is in effect, it is not suspended, and its connection exists.
     pub eligible: bool,
-    /// Whether it is being deleted and still has our finalizer: it holds until that goes.
-    pub finalizing: bool,
-    /// Whether it is being deleted without our finalizer: it holds nothing any more.
+    /// Whether it is being deleted without our finalizer: it holds nothing any more. With the finalizer it holds until
+    /// that goes.
     pub leaving: bool,
 }
 
@@ -47,7 +46,7 @@ pub struct Claimant<K> {
 pub fn holder<K>(claimants: impl IntoIterator<Item = Claimant<K>>) -> Option<Claimant<K>> {
     claimants
         .into_iter()
-        .filter(|claimant| claimant.eligible && (claimant.finalizing || !claimant.leaving))
+        .filter(|claimant| claimant.eligible && !claimant.leaving)
         .min_by(|a, b| (a.created, &a.uid).cmp(&(b.created, &b.uid)))
 }
 
@@ -64,7 +63,6 @@ mod tests {
                 uid,
                 created: Timestamp::from_second(created).unwrap(),
                 eligible,
-                finalizing: phase == 1,
                 leaving: phase == 2,
             }
         })

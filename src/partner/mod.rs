@@ -34,6 +34,8 @@ pub struct Pass {
     pub status: Status,
     /// When this process first saw the resource.
     pub seen_at: Instant,
+    /// How often what the resource depends on had changed when the pass began.
+    pub wakes: u64,
     /// Whether somebody waits for this pass: spec was edited, or a pass was asked for.
     pub edit: bool,
     /// The value of the annotation, where it is a new one.
@@ -166,6 +168,7 @@ fn begin(ctx: &Context, key: &ObjectKey) -> Option<Pass> {
         memory,
         status,
         seen_at: entry.seen_at,
+        wakes: entry.wakes,
         edit,
         request,
         deeds: Deeds::default(),
@@ -209,7 +212,7 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
     } else {
         Ok(())
     };
-    if changed && written.is_ok() {
+    if written.is_ok() {
         for notice in report::notices(&pass.status, &next, &pass.deeds) {
             ctx.events
                 .publish::<ComplianceManagementPartner, _, _>(&pass.object, notice);
@@ -248,6 +251,9 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
         {
             pass.memory.written = None;
         }
+        if entry.wakes != pass.wakes {
+            pass.memory.hold_until = None;
+        }
         entry.memory = pass.memory;
     }
     if let Some(due) = due {
@@ -265,7 +271,6 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
 
 /// Takes the finding into memory; returns for how long Graph has not been read.
 fn remember(memory: &mut PartnerMemory, finding: &Finding, began: Instant) -> Duration {
-    memory.reason = Some(finding.reason);
     if finding.reason.is_transient() {
         let since = *memory.trouble_since.get_or_insert(began);
         return began.saturating_duration_since(since);
@@ -302,7 +307,7 @@ fn next_wait(
             let reads = pass.memory.unverified.as_ref().map_or(0, |unverified| unverified.reads);
             timing.grace.get(reads).copied()
         }
-        Retry::Secret | Retry::Credentials => Some(timing.secret),
+        Retry::Secret => Some(timing.secret),
         Retry::Backoff => {
             let wait =
                 pass.memory

@@ -64,10 +64,15 @@ pub async fn finding(trouble: &Trouble, target: &Target, write: bool) -> Box<Fin
         message,
         retry_after,
     } = tell(trouble, roles.as_deref(), write);
-    // What is wrong with the credential is the connection's to say, and heals with it.
-    let reason = match trouble {
-        Trouble::Credential(_) | Trouble::Token(_) if !reason.is_transient() => Reason::GraphUnavailable,
-        _ => reason,
+    let gone = matches!(trouble, Trouble::Graph(failure) if failure.kind == FailureKind::NotFound);
+    let (reason, message) = if gone {
+        let message = "The object vanished while it was worked on; it is looked for again.".to_owned();
+        (Reason::GraphUnavailable, message)
+    } else if reason.is_of_connection() {
+        // What is wrong with credential or tenant is the connection's to say, and heals with it.
+        (Reason::GraphUnavailable, message)
+    } else {
+        (reason, message)
     };
     Box::new(Finding {
         retry_after,

@@ -1,10 +1,10 @@
-//! Which session, and which object of which tenant (pure: all comes from the index and the sessions).
+//! Which session, and which object of which tenant. Asks nobody: all comes from the index and the sessions.
 
 use std::sync::Arc;
 
 use super::{Finding, Pass};
 use crate::api::partner::DeletionPolicy;
-use crate::api::reason::{Applied, Pair, Reason};
+use crate::api::reason::{Applied, Reason};
 use crate::connection::ConnectionVerdict;
 use crate::graph::session::Session;
 use crate::runtime::context::Context;
@@ -106,11 +106,7 @@ fn not_ready(connection: &str, verdict: &ConnectionVerdict) -> Finding {
         verdict.reason.as_str(),
         verdict.message
     );
-    let pair = match verdict.reason.row(Applied::NotYet).pair {
-        // Only an edit of the connection helps, but that is no edit of this resource: it may heal without one.
-        Pair::Stalled => Pair::Stalled,
-        _ => Pair::Reconciling,
-    };
+    let pair = verdict.reason.row(Applied::NotYet).pair;
     Finding {
         connection_pair: pair,
         ..Finding::new(Reason::ConnectionNotReady, message)

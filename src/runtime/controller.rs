@@ -105,6 +105,11 @@ impl Operator {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
                 Some(ended) = passes.join_next() => end_pass(&context, &health, ended),
+                Some(ended) = watches.join_next() => {
+                    // Without its watch the operator would go by what once was.
+                    tracing::error!(error = ended.err().map(|error| error.to_string()), "a watch died; the process ends");
+                    std::process::abort();
+                }
                 () = context.queue.changed() => {}
                 () = tokio::time::sleep_until(due.into()) => {}
             }

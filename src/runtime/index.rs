@@ -172,8 +172,6 @@ pub struct PartnerMemory {
     pub last_success: Option<f64>,
     /// When drift was corrected within the last hour, oldest first, by field: at most three each.
     pub corrections: HashMap<&'static str, Vec<Instant>>,
-    /// The verdict of the last pass of this process.
-    pub reason: Option<crate::api::reason::Reason>,
     /// Polls before this time are passed over: the last verdict asks for a longer wait.
     pub hold_until: Option<Instant>,
 }
@@ -200,6 +198,8 @@ pub struct PartnerEntry {
     pub binding: Option<ObjectId>,
     /// When this process first saw it.
     pub seen_at: Instant,
+    /// Counts changes of what it depends on: a pause that was asked for before the last one is over.
+    pub wakes: u64,
 }
 
 impl PartnerEntry {
@@ -308,7 +308,8 @@ impl Index {
             .unwrap_or_default()
     }
 
-    /// Whether a partner may write, whatever its health: Enforce in effect, not suspended, its connection there.
+    /// Whether Enforce is in effect for a partner, whatever its health: nothing makes it observe, and its connection is
+    /// there.
     #[must_use]
     pub fn enforces(&self, partner: &Partner) -> bool {
         !self.observe_only
@@ -330,7 +331,6 @@ impl Index {
                 uid: partner.uid.clone(),
                 created: partner.created,
                 eligible: self.enforces(partner) && partner.spec.suspend != Some(true),
-                finalizing: partner.deleting && partner.finalizer,
                 leaving: partner.deleting && !partner.finalizer,
             })
         }))
@@ -406,6 +406,7 @@ impl Index {
                         memory,
                         binding,
                         seen_at: now,
+                        wakes: 0,
                     },
                 );
                 triggers.push(itself(if first_list { Lane::Bulk } else { Lane::Edit }));
@@ -478,6 +479,7 @@ impl Index {
         for key in &keys {
             if let Some(entry) = self.partners.get_mut(key) {
                 entry.memory.hold_until = None;
+                entry.wakes += 1;
             }
         }
         keys.into_iter()

@@ -11,8 +11,9 @@ use serde_json::{Map, Value as Json};
 use super::{Assignments, Partner, PerPlatform, Platform, Property, Target};
 use crate::runtime::text;
 
-/// Longest id that is taken, in characters. A cut id would be another id, so a longer one is refused instead.
-const ID_CHARS: usize = 256;
+/// Longest id that is taken, in characters: what `status.partnerId` holds. A cut or cleaned id would be another id, so
+/// one that does not fit is refused instead.
+const ID_CHARS: usize = 128;
 
 /// Longest display name that is kept, in characters: well beyond the 256 that a spec may hold, so that a name which was
 /// cut never equals one that is wanted.
@@ -32,7 +33,7 @@ const NO_TYPE: &str = "(no @odata.type)";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Undecodable {
-    /// The row's id, where that much is readable: at most 256 characters, in Graph's spelling.
+    /// The row's id, where that much is readable: at most 128 characters, in Graph's spelling.
     pub id: Option<String>,
     /// The row's display name, where that much is readable: at most 1,024 characters of it.
     pub display_name: Option<String>,
@@ -152,7 +153,7 @@ fn display_name(row: &Map<String, Json>) -> Result<Option<String>, String> {
 fn identity(value: &Json) -> Option<&str> {
     value
         .as_str()
-        .filter(|id| !id.is_empty() && id.chars().nth(ID_CHARS).is_none())
+        .filter(|id| !id.is_empty() && text::clean(id, ID_CHARS) == *id)
 }
 
 fn optional_text(row: &Map<String, Json>, name: &str, max_chars: usize) -> Result<Option<String>, String> {

@@ -1,0 +1,121 @@
+//! The program itself, as a process.
+
+mod lifecycle;
+mod secrets;
+mod synced;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use graph_simulator::Simulator;
+use harness::{OPERATOR, PATIENCE, Process, Scratch, World, free_port, leashed, wait_for};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// The operator as users run it.
+pub(crate) struct Running {
+    pub(crate) process: Process,
+    port: u16,
+    _folder: Scratch,
+}
+
+/// Where cargo has put the program: beside the tests' folder.
+fn program() -> Result<PathBuf> {
+    let this = env::current_exe()?;
+    let mut folders = this.ancestors().skip(1).take(2);
+    let found = folders.find_map(|folder| Some(folder.join(OPERATOR)).filter(|path| path.is_file()));
+    found.context("the operator's program is not built: `cargo build --bin compliance-partner-operator` makes it")
+}
+
+impl Running {
+    /// Starts `run` with these flags, for the simulator's endpoints, which it trusts by SSL_CERT_FILE.
+    pub(crate) fn start(simulator: &Simulator, kubeconfig: Option<&Path>, flags: &[&str]) -> Result<Self> {
+        let folder = Scratch::new()?;
+        let roots = folder.path().join("roots.pem");
+        std::fs::write(&roots, simulator.ca_pem())?;
+        let port = free_port()?;
+        let mut command = leashed(program()?)?;
+        command
+            .arg("run")
+            .args(["--admin-address", &format!("127.0.0.1:{port}")]);
+        command.args(["--graph-endpoint", simulator.graph_endpoint()]);
+        command.args(["--authority-host", simulator.authority_host()]);
+        command
+            .args(flags)
+            .env("SSL_CERT_FILE", &roots)
+            .env("HOME", folder.path());
+        command.env_remove("KUBECONFIG").env_remove("KUBERNETES_SERVICE_HOST");
+        if let Some(kubeconfig) = kubeconfig {
+            command.env("KUBECONFIG", kubeconfig);
+        }
+        let process = Process::spawn(OPERATOR, command, &folder.path().join("log"))?;
+        Ok(Self {
+            process,
+            port,
+            _folder: folder,
+        })
+    }
+
+    /// The same for a world's namespace, by the account that the world has made.
+    async fn of(world: &World, flags: &[&str]) -> Result<Self> {
+        let kubeconfig = world
+            .plane
+            .service_account_kubeconfig(&world.namespace, OPERATOR)
+            .await?;
+        let scope = ["--watch-namespaces", &world.namespace];
+        Self::start(&world.simulator, Some(&kubeconfig), &[&scope, flags].concat())
+    }
+
+    /// What the admin port answers: the status and the body.
+    async fn get(&self, path: &str) -> Result<(u16, String)> {
+        let exchange = async {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            anyhow::Ok(answer)
+        };
+        let answer = timeout(Duration::from_secs(5), exchange)
+            .await
+            .context("no answer of the admin port")??;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Ok((status.context("no status")?, body.to_owned()))
+    }
+
+    /// Waits until the admin port answers with this status.
+    pub(crate) async fn answers(&self, path: &str, status: u16, limit: Duration) -> Result<String> {
+        let what = format!("{path} to answer {status}");
+        let waited = wait_for(&what, limit, async || {
+            let (got, body) = self.get(path).await?;
+            ensure!(got == status, "{got}: {body}");
+            Ok(body)
+        });
+        waited
+            .await
+            .map_err(|error| anyhow::anyhow!("{error:#}\n{}", self.process.log_tail(20)))
+    }
+
+    /// Waits until a line of the log has these words.
+    async fn says(&self, words: &str) -> Result<()> {
+        let what = format!("a line with {words:?}");
+        let waited = wait_for(&what, PATIENCE, async || {
+            self.process.log().ok()?.contains(words).then_some(())
+        });
+        waited
+            .await
+            .map_err(|error| anyhow::anyhow!("{error:#}\n{}", self.process.log_tail(20)))
+    }
+
+    /// Asks it to end; it has to end well.
+    pub(crate) async fn stop(&self) -> Result<()> {
+        self.process.terminate()?;
+        let status = self.process.wait(PATIENCE).await?;
+        ensure!(status.code() == Some(0), "{status}\n{}", self.process.log_tail(20));
+        Ok(())
+    }
+}

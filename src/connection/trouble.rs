@@ -87,17 +87,19 @@ fn tell_failure(failure: &Failure, roles: Option<&[String]>, write: bool) -> (Re
 
 /// Goes by the token's own roles, not by Graph's sentence.
 fn permission_denied(scrubbed: &str, roles: Option<&[String]>, write: bool) -> String {
-    let (needed, least): (&[&str], &str) = if write {
-        (&WRITE_ROLES, "DeviceManagementServiceConfig.ReadWrite.All")
-    } else {
-        (&READ_ROLES, "DeviceManagementServiceConfig.Read.All")
-    };
+    let needed: &[&str] = if write { &WRITE_ROLES } else { &READ_ROLES };
+    let least = needed.first().copied().unwrap_or_default();
     match roles {
         Some(roles) if roles.iter().any(|role| needed.contains(&role.as_str())) => format!(
             "Graph refuses app-only access here although the app has the role that is needed; nothing can be granted. \
              Graph says: {scrubbed}"
         ),
-        _ => format!(
+        // A token that does not decode does not tell.
+        None => format!(
+            "Graph refuses the app: check that it has the application permission {least} with admin consent. \
+             Graph says: {scrubbed}"
+        ),
+        Some(_) => format!(
             "The app lacks the application permission {least}: add it to the app registration and grant admin consent. \
              For a connection that only reads, access: ReadOnly and DeviceManagementServiceConfig.Read.All are enough."
         ),

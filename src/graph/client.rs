@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url, header};
 
 use super::error::{Failure, classify};
-use super::http::without_url;
+use super::http::{read_bounded, without_url};
 use super::model::{Page, Partner, Patch, Undecodable, decode_entity, decode_page};
 use super::token::Token;
 use crate::runtime::metrics::Metrics;
@@ -205,19 +204,19 @@ enum Attempt {
 
 async fn read(request: reqwest::RequestBuilder) -> Result<Answer, Attempt> {
     let mut response = request.send().await.map_err(|error| transport(&error))?;
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
-        if body.len() + chunk.len() > LARGEST_BODY {
+    let body = match read_bounded(&mut response, LARGEST_BODY).await {
+        Ok(Some(body)) => body,
+        Ok(None) => {
             return Err(Attempt::Failed(Failure::unavailable(
                 "Graph's answer is larger than 8 MiB",
             )));
         }
-        body.extend_from_slice(&chunk);
-    }
+        Err(error) => return Err(transport(&error)),
+    };
     Ok(Answer {
         status: response.status(),
         headers: response.headers().clone(),
-        body: body.freeze(),
+        body,
     })
 }
 

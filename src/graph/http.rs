@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+
 /// Why an HTTP client could not be made at start.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -83,4 +85,19 @@ pub(super) fn without_url(error: &reqwest::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// Reads a body of at most `most` bytes; `None` where it is longer.
+pub(super) async fn read_bounded(
+    response: &mut reqwest::Response,
+    most: usize,
+) -> Result<Option<Bytes>, reqwest::Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > most {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body.freeze()))
 }

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::error::{TokenFailure, TokenFailureKind, classify_token};
-use super::http::without_url;
+use super::http::{read_bounded, without_url};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::text;
 
@@ -193,13 +193,13 @@ async fn acquire(
 struct Capture {
     http: reqwest::Client,
     timeout: Duration,
-    last: Mutex<Option<Refusal>>,
+    last: Mutex<Option<Answered>>,
 }
 
 #[derive(Debug)]
-enum Refusal {
+enum Answered {
     /// Entra refused, or something on the way to it.
-    Answer(TokenFailure),
+    Refused(TokenFailure),
     /// A success: where the library fails all the same, the body was no token.
     Success,
 }
@@ -207,30 +207,22 @@ enum Refusal {
 impl Capture {
     fn failure(&self, error: &azure_core::Error) -> TokenFailure {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let unavailable = |message: &str| TokenFailure {
-            kind: TokenFailureKind::Unavailable,
-            status: None,
-            error: String::new(),
-            aadsts: None,
-            message: message.to_owned(),
-            retry_after: None,
-        };
         match last {
-            Some(Refusal::Answer(failure)) => failure,
-            Some(Refusal::Success) => unavailable("Entra answered without a token that can be read"),
+            Some(Answered::Refused(failure)) => failure,
+            Some(Answered::Success) => TokenFailure::unavailable("Entra answered without a token that can be read"),
             None => {
                 // The library's sentence is not shown: what is in it is not ours to vouch for.
                 let kind = text::clean(&format!("{:?}", error.kind()), 64);
                 tracing::debug!(kind, "no answer of Entra");
-                unavailable(
+                TokenFailure::unavailable(
                     "Entra cannot be reached: check the network, the proxy and the CA certificates of the operator",
                 )
             }
         }
     }
 
-    fn keep(&self, refusal: Refusal) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+    fn keep(&self, answer: Answered) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
     }
 }
 
@@ -252,18 +244,16 @@ impl HttpClient for Capture {
             outgoing = outgoing.header(name.as_str(), value.as_str());
         }
         let mut response = outgoing.send().await.map_err(|error| failed(without_url(&error)))?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| failed(without_url(&error)))? {
-            if body.len() + chunk.len() > LARGEST_BODY {
-                return Err(failed("Entra's answer is larger than 1 MiB".to_owned()));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = match read_bounded(&mut response, LARGEST_BODY).await {
+            Ok(Some(body)) => body,
+            Ok(None) => return Err(failed("Entra's answer is larger than 1 MiB".to_owned())),
+            Err(error) => return Err(failed(without_url(&error))),
+        };
         let status = response.status().as_u16();
         if response.status().is_success() {
-            self.keep(Refusal::Success);
+            self.keep(Answered::Success);
         } else {
-            self.keep(Refusal::Answer(classify_token(
+            self.keep(Answered::Refused(classify_token(
                 status,
                 response.headers(),
                 &body,

@@ -31,7 +31,7 @@ fn program() -> Result<PathBuf> {
 }
 
 impl Running {
-    /// Starts `run` with these flags, for the simulator's endpoints, which it trusts by SSL_CERT_FILE.
+    /// Starts `run` with these flags, for the simulator's endpoints, which it trusts by `SSL_CERT_FILE`.
     pub(crate) fn start(simulator: &Simulator, kubeconfig: Option<&Path>, flags: &[&str]) -> Result<Self> {
         let folder = Scratch::new()?;
         let roots = folder.path().join("roots.pem");

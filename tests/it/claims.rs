@@ -1,5 +1,6 @@
 //! Two resources for one object of a tenant: never two writers, and the next one takes over at once.
 
+use anyhow::Context as _;
 use compliance_partner_operator::api::{ComplianceManagementPartner, condition};
 use graph_simulator::{Answer, Request, Script};
 use harness::{CLIENT_SECRET, OPERATOR, PATIENCE, World, wait_for};
@@ -32,7 +33,13 @@ fn message(partner: &ComplianceManagementPartner, kind: &str) -> String {
 
 /// The creationTimestamp has whole seconds: whoever comes in a later one is younger whatever its uid is.
 async fn until_younger_than(partner: &ComplianceManagementPartner) -> anyhow::Result<()> {
-    let created = partner.metadata.creation_timestamp.as_ref().unwrap().0.as_second();
+    let created = partner
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .context("not created")?
+        .0
+        .as_second();
     wait_for("the next second", PATIENCE, async || {
         (Timestamp::now().as_second() > created).then_some(())
     })
@@ -56,7 +63,8 @@ async fn contested(name: &str) -> anyhow::Result<World> {
 /// Waits until the second resource has taken over, which nothing but the hand-over itself can lead to: polls are rare.
 async fn taken_over(world: &World) -> anyhow::Result<()> {
     world.in_sync("second").await?;
-    assert_eq!(world.graph().row(&world.tenant, P1).unwrap()["androidOnboarded"], true);
+    let row = world.graph().row(&world.tenant, P1).context("the row is gone")?;
+    assert_eq!(row.get("androidOnboarded"), Some(&json!(true)));
     Ok(())
 }
 

@@ -1,8 +1,10 @@
 //! Tests against a real API server: one binary, a module a topic.
 
+mod binary;
 mod claims;
 mod connections;
 mod control_plane;
 mod crd;
 mod faults;
+mod kubectl;
 mod sync;

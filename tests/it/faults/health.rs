@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use graph_simulator::Request;
 use harness::{PATIENCE, World};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use super::{P1, P2, of, world};
 
 fn ago(seconds: i64) -> String {
-    Timestamp::now()
-        .checked_sub(SignedDuration::from_secs(seconds))
-        .unwrap()
-        .to_string()
+    let then = Timestamp::now().as_second() - seconds;
+    Timestamp::from_second(then).unwrap_or_default().to_string()
 }
 
 fn heartbeat(world: &World, time: &str) -> anyhow::Result<()> {

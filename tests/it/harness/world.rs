@@ -88,9 +88,21 @@ impl World {
         let tenant = format!("bbbbbbbb-2222-4222-8222-{number:012x}");
         let client_id = format!("cccccccc-3333-4333-8333-{number:012x}");
         simulator.control().add_tenant(&tenant);
-        simulator.control().add_app(&tenant, &client_id, App::with_secret(CLIENT_SECRET).roles([WRITE_ROLE]));
-        let world = Self { plane, admin, namespace, simulator, tenant, client_id, running: None };
-        world.create::<Namespace>(None, json!({"metadata": {"name": world.namespace}})).await?;
+        simulator
+            .control()
+            .add_app(&tenant, &client_id, App::with_secret(CLIENT_SECRET).roles([WRITE_ROLE]));
+        let world = Self {
+            plane,
+            admin,
+            namespace,
+            simulator,
+            tenant,
+            client_id,
+            running: None,
+        };
+        world
+            .create::<Namespace>(None, json!({"metadata": {"name": world.namespace}}))
+            .await?;
         world.grant_operator().await?;
         Ok(world)
     }
@@ -101,12 +113,13 @@ impl World {
         self.simulator.control()
     }
 
-    /// The operator's ServiceAccount, bound in this namespace to the ClusterRole that `deploy/` has.
+    /// The operator's ServiceAccount, bound in this namespace to the `ClusterRole` that `deploy/` has.
     async fn grant_operator(&self) -> anyhow::Result<()> {
         static ROLE: OnceCell<String> = OnceCell::const_new();
         let role = ROLE.get_or_try_init(|| self.cluster_role()).await?;
         let here = Some(self.namespace.as_str());
-        self.create::<ServiceAccount>(here, json!({"metadata": {"name": OPERATOR}})).await?;
+        self.create::<ServiceAccount>(here, json!({"metadata": {"name": OPERATOR}}))
+            .await?;
         self.bind_operator(&self.namespace, role).await
     }
 
@@ -125,18 +138,21 @@ impl World {
     /// One more namespace, in which the same operator has the same rights. It has to be told to watch it.
     pub async fn second_namespace(&self) -> anyhow::Result<String> {
         let name = format!("{}-second", self.namespace);
-        self.create::<Namespace>(None, json!({"metadata": {"name": name}})).await?;
+        self.create::<Namespace>(None, json!({"metadata": {"name": name}}))
+            .await?;
         self.bind_operator(&name, OPERATOR).await?;
         Ok(name)
     }
 
-    /// Applies the operator's ClusterRole from `deploy/rbac.yaml`, and gives its name.
+    /// Applies the operator's `ClusterRole` from `deploy/rbac.yaml`, and gives its name.
     async fn cluster_role(&self) -> anyhow::Result<String> {
         let path = checkout().join("deploy/rbac.yaml");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         for document in text.split("\n---") {
             if document.contains("kind: ClusterRole\n") && document.contains(&format!("name: {OPERATOR}\n")) {
-                self.plane.kubectl_ok_with_input(&["apply", "--server-side", "-f", "-"], document).await?;
+                self.plane
+                    .kubectl_ok_with_input(&["apply", "--server-side", "-f", "-"], document)
+                    .await?;
                 let role: ClusterRole = Api::all(self.admin.clone()).get(OPERATOR).await?;
                 return role.metadata.name.context("a role has a name");
             }
@@ -160,7 +176,8 @@ impl World {
     pub async fn secret(&self, name: &str, texts: Value) -> anyhow::Result<()> {
         let api: Api<Secret> = Api::namespaced(self.admin.clone(), &self.namespace);
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": texts});
-        api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(secret)).await?;
+        api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(secret))
+            .await?;
         Ok(())
     }
 
@@ -205,7 +222,8 @@ impl World {
         let object = json!({"metadata": {"name": name}, "spec": whole});
         let api: Api<GraphConnection> = Api::namespaced(self.admin.clone(), &self.namespace);
         let object = with_type::<GraphConnection>(object);
-        api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await?;
+        api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object))
+            .await?;
         Ok(())
     }
 
@@ -214,7 +232,10 @@ impl World {
         let mut whole = json!({"connectionRef": {"name": "contoso"}});
         merge(&mut whole, spec);
         let object = with_type::<ComplianceManagementPartner>(json!({"metadata": {"name": name}, "spec": whole}));
-        Ok(self.partners().patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await?)
+        Ok(self
+            .partners()
+            .patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object))
+            .await?)
     }
 
     /// The partners of this namespace.
@@ -243,8 +264,12 @@ impl World {
             timing: Timing {
                 sync_interval: Duration::from_secs(600),
                 slow: Duration::from_millis(1_500),
-                very_slow: Duration::from_millis(3_000),
-                grace: [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(300)],
+                very_slow: Duration::from_secs(3),
+                grace: [
+                    Duration::from_millis(100),
+                    Duration::from_millis(200),
+                    Duration::from_millis(300),
+                ],
                 backoff: Duration::from_millis(200),
                 backoff_cap: Duration::from_millis(800),
                 connection_cap: Duration::from_secs(1),
@@ -297,7 +322,9 @@ impl World {
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         if let Some(running) = self.running.take() {
             running.stop.send_replace(true);
-            tokio::time::timeout(PATIENCE, running.task).await.context("the operator does not end")??;
+            tokio::time::timeout(PATIENCE, running.task)
+                .await
+                .context("the operator does not end")??;
         }
         Ok(())
     }
@@ -305,7 +332,10 @@ impl World {
     /// The metrics of the running operator.
     pub fn metrics(&self) -> anyhow::Result<String> {
         let running = self.running.as_ref().context("no operator runs")?;
-        Ok(running.context.metrics.encode(&running.context.index, &running.context.budgets)?)
+        Ok(running
+            .context
+            .metrics
+            .encode(&running.context.index, &running.context.budgets)?)
     }
 
     /// Waits until a condition of a partner has this status and reason, and gives the partner.
@@ -320,13 +350,20 @@ impl World {
         let what = format!("partner {name}: {kind}={status}, {reason}");
         wait_for(&what, PATIENCE, async || {
             let partner = api.get(name).await.map_err(|error| error.to_string())?;
-            let conditions = partner.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            let conditions = partner
+                .status
+                .as_ref()
+                .map(|status| status.conditions.as_slice())
+                .unwrap_or_default();
             let current = partner.status.as_ref().and_then(|status| status.observed_generation);
             let found = is(conditions, kind, status, reason);
             if found && current == partner.metadata.generation {
                 Ok(partner)
             } else {
-                Err(format!("generation {:?}, seen {current:?}: {conditions:#?}", partner.metadata.generation))
+                Err(format!(
+                    "generation {:?}, seen {current:?}: {conditions:#?}",
+                    partner.metadata.generation
+                ))
             }
         })
         .await
@@ -343,8 +380,16 @@ impl World {
         let what = format!("connection {name}: Ready={status}, {reason}");
         wait_for(&what, PATIENCE, async || {
             let connection = api.get(name).await.map_err(|error| error.to_string())?;
-            let conditions = connection.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-            if is(conditions, "Ready", status, reason) { Ok(connection) } else { Err(format!("{conditions:#?}")) }
+            let conditions = connection
+                .status
+                .as_ref()
+                .map(|status| status.conditions.as_slice())
+                .unwrap_or_default();
+            if is(conditions, "Ready", status, reason) {
+                Ok(connection)
+            } else {
+                Err(format!("{conditions:#?}"))
+            }
         })
         .await
     }
@@ -360,11 +405,22 @@ impl World {
     pub async fn asked(&self, name: &str, value: &str) -> anyhow::Result<ComplianceManagementPartner> {
         self.ask(&format!("cmp/{name}"), value).await?;
         let api = self.partners();
-        wait_for(&format!("the echo of {value} by partner {name}"), PATIENCE, async || {
-            let partner = api.get(name).await.map_err(|error| error.to_string())?;
-            let echo = partner.status.as_ref().and_then(|status| status.last_handled_reconcile_at.clone());
-            if echo.as_deref() == Some(value) { Ok(partner) } else { Err(format!("{:#?}", partner.status)) }
-        })
+        wait_for(
+            &format!("the echo of {value} by partner {name}"),
+            PATIENCE,
+            async || {
+                let partner = api.get(name).await.map_err(|error| error.to_string())?;
+                let echo = partner
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.last_handled_reconcile_at.clone());
+                if echo.as_deref() == Some(value) {
+                    Ok(partner)
+                } else {
+                    Err(format!("{:#?}", partner.status))
+                }
+            },
+        )
         .await
     }
 
@@ -382,7 +438,12 @@ impl World {
     /// Waits for an event about the object of this name, with this reason, and gives the first one's type and note.
     pub async fn event(&self, name: &str, reason: &str) -> anyhow::Result<(String, String)> {
         wait_for(&format!("the event {reason} of {name}"), PATIENCE, async || {
-            let found = self.events(name, reason).await?.into_iter().next().context("other events only")?;
+            let found = self
+                .events(name, reason)
+                .await?
+                .into_iter()
+                .next()
+                .context("other events only")?;
             anyhow::Ok((found.type_.unwrap_or_default(), found.note.unwrap_or_default()))
         })
         .await
@@ -393,8 +454,9 @@ impl World {
         let user = format!("system:serviceaccount:{}:{OPERATOR}", self.namespace);
         let mut events = self.plane.audit_events_since(position)?;
         events.retain(|event| {
-            let verb = event["verb"].as_str().unwrap_or_default();
-            event["user"]["username"] == user.as_str() && !["get", "list", "watch"].contains(&verb)
+            let verb = event.get("verb").and_then(Value::as_str).unwrap_or_default();
+            event.pointer("/user/username").and_then(Value::as_str) == Some(&user)
+                && !["get", "list", "watch"].contains(&verb)
         });
         Ok(events)
     }

@@ -128,7 +128,14 @@ impl Plan {
         self.unsupported
             .iter()
             .map(|list| {
-                let types = list.types.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                // Enough to know what it is about: each may be long.
+                let types = list
+                    .types
+                    .iter()
+                    .take(3)
+                    .map(String::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 format!("{} ({types})", list.property.name())
             })
             .collect::<Vec<_>>()
@@ -200,3 +207,6 @@ fn targets(entries: &[Assignment]) -> BTreeSet<Target> {
         })
         .collect()
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -96,3 +96,6 @@ pub fn ready_turned_false(previous: &[Condition], next: &[Condition]) -> Option<
         note: ready.message.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -232,7 +232,9 @@ fn tell(next: &mut Status, partner: &Partner, generation: i64, rules: HeartbeatR
         .filter(|platform| *partner.onboarded.get(*platform));
     let platforms: Vec<String> = platforms.map(|platform| platform.name().to_owned()).collect();
     next.platforms = (!platforms.is_empty()).then_some(platforms);
-    next.last_heartbeat_date_time = partner.last_heartbeat.map(whole_seconds);
+    // Kubernetes has no date-time before the year 0, and would refuse the whole status.
+    let told = |time: &Timestamp| time.to_zoned(jiff::tz::TimeZone::UTC).year() >= 0;
+    next.last_heartbeat_date_time = partner.last_heartbeat.filter(told).map(whole_seconds);
 
     let (enabled, reason, message) = enabled(&partner.partner_state);
     replace(
@@ -358,3 +360,6 @@ pub fn whole_seconds(time: Timestamp) -> String {
         .unwrap_or(Timestamp::UNIX_EPOCH)
         .to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,8 @@ pub mod api;
 pub mod connection;
 pub mod credentials;
 pub mod graph;
+#[cfg(test)]
+mod house_tests;
 pub mod options;
 pub mod partner;
 pub mod runtime;

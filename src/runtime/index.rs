@@ -354,10 +354,6 @@ impl Index {
     /// Takes in a partner as the watch has it.
     pub fn put_partner(&mut self, partner: Partner, now: Instant, first_list: bool) -> Vec<Trigger> {
         let key = partner.key.clone();
-        let itself = |lane| Trigger {
-            key: Key::Partner(key.clone()),
-            lane,
-        };
         let mut triggers = Vec::new();
         let object = Arc::new(partner);
         match self.partners.get_mut(&key) {
@@ -371,13 +367,23 @@ impl Index {
                 {
                     entry.memory.written = None;
                 }
+                let before = connection_of(&entry.object);
                 entry.object = Arc::clone(&object);
                 if asks {
-                    triggers.push(itself(Lane::Edit));
+                    triggers.push(Trigger {
+                        key: Key::Partner(key.clone()),
+                        lane: Lane::Edit,
+                    });
                     // Suspension, policy or deletion may have moved the claim.
                     if let Some(bound) = entry.binding.clone() {
                         triggers.extend(self.others(&key, &bound));
                     }
+                }
+                // Immutable where the CRD's rule is in force; an entry left behind would be told of for ever.
+                let after = connection_of(&object);
+                if before != after {
+                    self.leave_connection(&key, &before);
+                    self.by_connection.entry(after).or_default().insert(key);
                 }
             }
             Some(_) => {
@@ -385,32 +391,7 @@ impl Index {
                 triggers.extend(self.put_partner(Arc::unwrap_or_clone(object), now, first_list));
                 return triggers;
             }
-            None => {
-                self.by_connection
-                    .entry(connection_of(&object))
-                    .or_default()
-                    .insert(key.clone());
-                let status = &object.status;
-                let binding = match (&status.cloud, &status.tenant_id, &status.partner_id) {
-                    (Some(cloud), Some(tenant), Some(id)) => Some(ObjectId::new(cloud, tenant, id)),
-                    _ => None,
-                };
-                if let Some(bound) = &binding {
-                    self.by_object.entry(bound.clone()).or_default().insert(key.clone());
-                }
-                let memory = PartnerMemory::default();
-                self.partners.insert(
-                    key.clone(),
-                    PartnerEntry {
-                        object,
-                        memory,
-                        binding,
-                        seen_at: now,
-                        wakes: 0,
-                    },
-                );
-                triggers.push(itself(if first_list { Lane::Bulk } else { Lane::Edit }));
-            }
+            None => triggers.extend(self.add_partner(object, now, first_list)),
         }
         triggers
     }
@@ -419,28 +400,39 @@ impl Index {
     pub fn put_connection(&mut self, connection: Connection) -> Vec<Trigger> {
         let key = connection.key.clone();
         let object = Arc::new(connection);
+        let itself = Trigger {
+            key: Key::Connection(key.clone()),
+            lane: Lane::Edit,
+        };
         let Some(entry) = self.connections.get_mut(&key) else {
             self.connections
                 .insert(key.clone(), ConnectionEntry { object, written: None });
-            return vec![Trigger {
-                key: Key::Connection(key),
-                lane: Lane::Edit,
-            }];
+            // Its partners may write from now on: claims move at once, not only when its own pass has ended.
+            return [vec![itself], self.around_connection(&key)].concat();
         };
         let asks = entry.object.asks_for_a_pass(&object);
+        // A connection that was made anew between two looks may lead elsewhere.
+        let leads = |connection: &Connection| {
+            let GraphConnectionSpec {
+                tenant_id,
+                cloud,
+                access,
+                client_id: _,
+                auth: _,
+            } = &connection.spec;
+            (tenant_id.clone(), cloud.unwrap_or_default(), access.unwrap_or_default())
+        };
+        let claims_move = leads(&entry.object) != leads(&object);
         let caught_up = |written: &Written<_>| written.is_caught_up(&object.resource_version, &object.status);
         if entry.object.uid != object.uid || entry.written.as_ref().is_some_and(caught_up) {
             entry.written = None;
         }
         entry.object = object;
-        if asks {
-            vec![Trigger {
-                key: Key::Connection(key),
-                lane: Lane::Edit,
-            }]
-        } else {
-            Vec::new()
+        let mut triggers = if asks { vec![itself] } else { Vec::new() };
+        if claims_move {
+            triggers.extend(self.around_connection(&key));
         }
+        triggers
     }
 
     /// Drops a partner that is gone; whoever waits for its object is next.
@@ -448,13 +440,7 @@ impl Index {
         let Some(entry) = self.partners.remove(key) else {
             return Vec::new();
         };
-        let connection = connection_of(&entry.object);
-        if let Some(keys) = self.by_connection.get_mut(&connection) {
-            keys.remove(key);
-            if keys.is_empty() {
-                self.by_connection.remove(&connection);
-            }
-        }
+        self.leave_connection(key, &connection_of(&entry.object));
         entry.binding.map(|bound| self.unbind(key, &bound)).unwrap_or_default()
     }
 
@@ -501,6 +487,48 @@ impl Index {
         }
     }
 
+    fn add_partner(&mut self, object: Arc<Partner>, now: Instant, first_list: bool) -> Vec<Trigger> {
+        let key = object.key.clone();
+        self.by_connection
+            .entry(connection_of(&object))
+            .or_default()
+            .insert(key.clone());
+        let status = &object.status;
+        let binding = match (&status.cloud, &status.tenant_id, &status.partner_id) {
+            (Some(cloud), Some(tenant), Some(id)) => Some(ObjectId::new(cloud, tenant, id)),
+            _ => None,
+        };
+        let mut triggers = vec![Trigger {
+            key: Key::Partner(key.clone()),
+            lane: if first_list { Lane::Bulk } else { Lane::Edit },
+        }];
+        if let Some(bound) = &binding {
+            self.by_object.entry(bound.clone()).or_default().insert(key.clone());
+            // One that could not be read for a while may come back as the oldest.
+            if !first_list {
+                triggers.extend(self.others(&key, bound));
+            }
+        }
+        let entry = PartnerEntry {
+            object,
+            memory: PartnerMemory::default(),
+            binding,
+            seen_at: now,
+            wakes: 0,
+        };
+        self.partners.insert(key, entry);
+        triggers
+    }
+
+    fn leave_connection(&mut self, key: &ObjectKey, connection: &ObjectKey) {
+        if let Some(keys) = self.by_connection.get_mut(connection) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_connection.remove(connection);
+            }
+        }
+    }
+
     fn unbind(&mut self, key: &ObjectKey, object: &ObjectId) -> Vec<Trigger> {
         let triggers = self.others(key, object);
         if let Some(keys) = self.by_object.get_mut(object) {
@@ -535,3 +563,6 @@ pub fn connection_of(partner: &Partner) -> ObjectKey {
         name: partner.spec.connection_ref.name.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use anyhow::Context as _;
-use graph_simulator::{Request, Script};
+use graph_simulator::{Answer, Request, Script};
 use harness::{PATIENCE, World, crds_folder, wait_for};
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -119,6 +119,19 @@ async fn an_installation_that_only_observes_changes_nothing() -> anyhow::Result<
     operator.stop().await?;
     assert_eq!(world.patches(), 0);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_graph_that_is_down_fails_no_probe() -> anyhow::Result<()> {
+    let world = world("probes").await?;
+    world.graph().script(Script::graph().answer(Answer::status(503)));
+    let operator = Running::of(&world, &[]).await?;
+    world.partner_is("jamf", "Ready", "False", "GraphUnavailable").await?;
+    operator.answers("/livez", 200, PATIENCE).await?;
+    operator.answers("/readyz", 200, PATIENCE).await?;
+    let (status, _) = operator.get("/nothing").await?;
+    assert_eq!(status, 404);
+    operator.stop().await
 }
 
 #[tokio::test]

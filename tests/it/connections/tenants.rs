@@ -1,6 +1,7 @@
 //! What is wrong with the tenant or the app, and what the tenant's collection looks like.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use graph_simulator::{Answer, App, Options, Request, Script, TokenStyle};
 use harness::{CLIENT_SECRET, PATIENCE, WRITE_ROLE, World, wait_for};
@@ -42,7 +43,9 @@ async fn a_token_of_another_tenant_is_never_used() -> anyhow::Result<()> {
     world
         .graph()
         .script(Script::entra().answer(Answer::json(200, answer)).times(1));
-    world.start().await?;
+    let mut config = world.config();
+    config.timing.slow = Duration::from_secs(3);
+    world.start_with(config).await?;
     let connection = world.connection_is("contoso", "False", "TenantMismatch").await?;
     assert!(of(&connection, "Stalled").is_some() && of(&connection, "Reconciling").is_none());
     assert_eq!(world.graph().count(Request::is_graph), 0);

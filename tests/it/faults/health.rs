@@ -64,11 +64,12 @@ async fn an_old_heartbeat_is_stale_and_told_once() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_heartbeat_turns_stale_at_its_time_and_not_at_the_next_poll() -> anyhow::Result<()> {
     let mut world = world("turns-stale").await?;
+    let mut config = world.config();
+    config.heartbeat.stale_after = Duration::from_secs(4);
+    world.start_with(config).await?;
+    world.connection_is("contoso", "True", "Connected").await?;
     heartbeat(&world, &ago(0))?;
     world.partner("jamf", json!({"partnerRef": {"id": P1}})).await?;
-    let mut config = world.config();
-    config.heartbeat.stale_after = Duration::from_secs(3);
-    world.start_with(config).await?;
     world.partner_is("jamf", "HeartbeatFresh", "True", "Fresh").await?;
     world.partner_is("jamf", "HeartbeatFresh", "False", "Stale").await?;
     world.stop().await

@@ -164,11 +164,11 @@ async fn a_pause_that_microsoft_asks_for_is_kept_by_all() -> anyhow::Result<()> 
     }
     let answer = Answer::json(
         429,
-        json!({"error": {"code": "TooManyRequests", "message": "Retry after 2 seconds."}}),
+        json!({"error": {"code": "TooManyRequests", "message": "Retry after 3 seconds."}}),
     );
     world
         .graph()
-        .script(Script::graph().answer(answer.header("Retry-After", "2")).times(1));
+        .script(Script::graph().answer(answer.header("Retry-After", "3")).times(1));
     world.start().await?;
     let connection = world.connection_is("contoso", "False", "Throttled").await?;
     let ready = connection
@@ -187,7 +187,7 @@ async fn a_pause_that_microsoft_asks_for_is_kept_by_all() -> anyhow::Result<()> 
         .requests_where(|request| request.is_graph() && request.status.is_some());
     assert_eq!(requests[0].status, Some(429));
     let pause = requests[1].at_millis - requests[0].at_millis;
-    assert!((1_990..6_000).contains(&pause), "{pause} ms");
+    assert!(pause >= 2_990, "{pause} ms");
     let metrics = world.metrics()?;
     assert!(
         metrics.contains("compliance_partner_throttled_seconds_total"),

@@ -114,7 +114,7 @@ async fn a_change_that_shows_late_is_waited_for() -> anyhow::Result<()> {
         .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
         .await?;
     let mut config = world.config();
-    config.timing.grace = [Duration::from_millis(600); 3];
+    config.timing.grace = [Duration::from_secs(1); 3];
     world.start_with(config).await?;
     let partner = world.partner_is("jamf", "Ready", "False", "Verifying").await?;
     assert_eq!(pair(&partner), (true, false));

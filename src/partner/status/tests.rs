@@ -1,4 +1,5 @@
 mod table;
+mod world;
 
 use proptest::prelude::*;
 

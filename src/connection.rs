@@ -16,9 +16,10 @@ use crate::graph::session::{Listing, Session, Trouble};
 use crate::graph::throttle::Priority;
 use crate::partner::status::{self, Judgement};
 use crate::runtime::context::{Context, Report};
-use crate::runtime::index::{Connection, ConnectionEntry, Key, ObjectKey, Written, newer};
+use crate::runtime::index::{Connection, Key, ObjectKey, Partner, Written, connection_of};
 use crate::runtime::queue::Lane;
-use crate::runtime::{text, write};
+use crate::runtime::text;
+use crate::runtime::write::{self, NotWritten};
 use sessions::open;
 pub use sessions::{ConnectionVerdict, Open, Sessions};
 pub use trouble::{Told, tell};
@@ -32,7 +33,7 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
         ctx.sessions.close(key);
         return Report::gone(Key::Connection(key.clone()));
     };
-    let before = ctx.sessions.verdict(key);
+    let before = ctx.sessions.verdict_of(&object);
     let began = Instant::now();
     let (verdict, retry_after, listing) = match open(ctx, &object) {
         Err(verdict) => (verdict, None, None),
@@ -51,20 +52,21 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
     };
     let written = write_status(ctx, &object, &verdict, listing.as_deref()).await;
     let wait = settle(ctx, key, &object, &verdict, retry_after);
-    let changed = lane == Lane::Edit || before.is_none_or(|before| before.reason != verdict.reason);
+    let changed = lane == Lane::Edit || before.as_ref() != Some(&verdict);
     wake_partners(ctx, key, changed, listing.as_deref());
     if let Some(wait) = wait {
-        ctx.queue.schedule(
-            Key::Connection(key.clone()),
-            Some(key.clone()),
-            Lane::Bulk,
-            began + wait,
-        );
+        ctx.queue
+            .schedule(Key::Connection(key.clone()), Lane::Bulk, began + wait);
     }
     if written.is_err() {
-        let soon = Instant::now() + ctx.config.timing.backoff;
-        ctx.queue
-            .schedule(Key::Connection(key.clone()), Some(key.clone()), Lane::Bulk, soon);
+        let timing = &ctx.config.timing;
+        let wait = ctx.sessions.with(key, |state| {
+            state
+                .write_backoff
+                .next(timing.backoff, timing.backoff_cap, None, fastrand::f64())
+        });
+        let soon = Instant::now() + wait.unwrap_or(timing.backoff_cap);
+        ctx.queue.schedule(Key::Connection(key.clone()), Lane::Bulk, soon);
     }
     Report {
         key: Key::Connection(key.clone()),
@@ -96,6 +98,9 @@ async fn visit(
         .with(&object.key, |state| {
             let asked = object.request.is_some() && state.request != object.request;
             state.request.clone_from(&object.request);
+            if asked {
+                state.backoff.reset();
+            }
             asked
         })
         .unwrap_or_default();
@@ -163,6 +168,23 @@ fn shortest_interval(ctx: &Context, key: &ObjectKey) -> Duration {
     intervals.min().unwrap_or(ctx.config.timing.sync_interval)
 }
 
+/// Brings the next listing forward where this partner wants one sooner than was planned.
+pub fn pace(ctx: &Context, partner: &Partner) {
+    let key = connection_of(partner);
+    let Some(connection) = ctx.index.lock().connection(&key).map(|entry| Arc::clone(&entry.object)) else {
+        return;
+    };
+    let verdict = ctx.sessions.verdict_of(&connection);
+    let listing = ctx.sessions.get(&connection).and_then(|open| open.session.listing());
+    if let (Some(Reason::Connected), Some(listing)) = (verdict.map(|verdict| verdict.reason), listing)
+        && partner.spec.suspend != Some(true)
+    {
+        let jitter = ctx.sessions.with(&key, |state| state.jitter).unwrap_or(1.0);
+        let due = listing.began + sync_interval(ctx, partner.spec.sync_interval.as_deref()).mul_f64(jitter);
+        ctx.queue.schedule(Key::Connection(key), Lane::Bulk, due);
+    }
+}
+
 /// A resource's own interval, or the operator's.
 #[must_use]
 pub fn sync_interval(ctx: &Context, own: Option<&str>) -> Duration {
@@ -175,7 +197,7 @@ pub fn sync_interval(ctx: &Context, own: Option<&str>) -> Duration {
 fn wake_partners(ctx: &Context, key: &ObjectKey, changed: bool, listing: Option<&Listing>) {
     if changed {
         let triggers = ctx.index.lock().around_connection(key);
-        ctx.queue.push_all(&ctx.index, &triggers);
+        ctx.queue.push_all(&triggers);
         return;
     }
     let Some(listing) = listing else { return };
@@ -193,7 +215,7 @@ fn wake_partners(ctx: &Context, key: &ObjectKey, changed: bool, listing: Option<
     let keys: Vec<ObjectKey> = index.partners_of(key).into_iter().filter(due).collect();
     drop(index);
     for partner in keys {
-        ctx.queue.push(Key::Partner(partner), Some(key.clone()), Lane::Bulk);
+        ctx.queue.push(Key::Partner(partner), Lane::Bulk);
     }
 }
 
@@ -203,9 +225,9 @@ async fn write_status(
     object: &Connection,
     verdict: &ConnectionVerdict,
     listing: Option<&Listing>,
-) -> Result<bool, kube::Error> {
+) -> Result<bool, NotWritten> {
     let previous = previous_status(ctx, object);
-    let roles = match ctx.sessions.get(&object.key) {
+    let roles = match ctx.sessions.get(object) {
         Some(open) => open.session.roles().await,
         None => None,
     };
@@ -228,19 +250,20 @@ async fn write_status(
         Ok(write::Write::Done(resource_version)) => {
             let mut index = ctx.index.lock();
             let entry = index.connection_mut(&object.key);
-            let behind = |entry: &&mut ConnectionEntry| {
-                entry.object.uid == object.uid && newer(&resource_version, &entry.object.resource_version)
-            };
-            if let Some(entry) = entry.filter(behind) {
-                entry.written = Some(Written {
+            if let Some(entry) = entry.filter(|entry| entry.object.uid == object.uid) {
+                let written = Written {
                     resource_version,
                     status: next.clone(),
-                });
+                };
+                // The watch may have caught up with the write already.
+                let caught_up = written.is_caught_up(&entry.object.resource_version, &entry.object.status);
+                entry.written = (!caught_up).then_some(written);
             }
         }
         Err(error) => {
-            tracing::warn!(connection = %object.key, %error, "the status could not be written; it is tried again");
-            return Err(error);
+            let error = text::clean(&error.to_string(), 300);
+            tracing::warn!(connection = %object.key, error, "the status could not be written; it is tried again");
+            return Err(NotWritten);
         }
     }
     if let Some(notice) = crate::partner::report::ready_turned_false(&previous.conditions, &next.conditions) {

@@ -1,6 +1,9 @@
 //! The only code that reads a Secret. What it reads goes to `graph/` as a `Credential`, which neither shows nor stores
 //! itself, and is zeroed when it goes.
 
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
@@ -8,6 +11,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::graph::session::{CredentialFailure, CredentialSource, Versioned};
 use crate::graph::token::Credential;
+use crate::runtime::text;
+
+/// How long the API server may take to answer.
+const LONGEST_READ: Duration = Duration::from_secs(15);
 
 /// A client secret in a Secret, read anew at each exchange.
 pub struct ClientSecretSource {
@@ -15,7 +22,7 @@ pub struct ClientSecretSource {
     namespace: String,
     name: String,
     key: String,
-    identity: Identity,
+    identity: Arc<OnceLock<Identity>>,
 }
 
 /// Who the operator is to the API server, for the advice on how to grant it something.
@@ -41,7 +48,7 @@ impl Identity {
 impl ClientSecretSource {
     /// The key `key` of the Secret `namespace`/`name`.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, name: &str, key: &str, identity: Identity) -> Self {
+    pub fn new(client: Client, namespace: &str, name: &str, key: &str, identity: Arc<OnceLock<Identity>>) -> Self {
         Self {
             client,
             namespace: namespace.to_owned(),
@@ -53,7 +60,10 @@ impl ClientSecretSource {
 
     fn not_granted(&self) -> CredentialFailure {
         let Self { namespace, name, .. } = self;
-        let subject = self.identity.subject();
+        let subject = self
+            .identity
+            .get()
+            .map_or_else(|| "--serviceaccount=…".to_owned(), Identity::subject);
         CredentialFailure::NotGranted(format!(
             "The operator may not read Secret {name}. Grant it this one Secret: \
              kubectl -n {namespace} create role {name}-reader --verb=get --resource=secrets --resource-name={name} && \
@@ -73,12 +83,18 @@ impl ClientSecretSource {
 impl CredentialSource for ClientSecretSource {
     async fn read(&self) -> Result<Versioned, CredentialFailure> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        let mut secret = match api.get(&self.name).await {
+        let read = tokio::time::timeout(LONGEST_READ, api.get(&self.name)).await;
+        let mut secret = match read.unwrap_or(Err(kube::Error::Service("no answer in time".into()))) {
             Ok(secret) => secret,
             Err(kube::Error::Api(status)) if status.code == 404 => return Err(self.not_found()),
             Err(kube::Error::Api(status)) if status.code == 403 => return Err(self.not_granted()),
             Err(error) => {
-                tracing::debug!(secret = self.name, namespace = self.namespace, %error, "cannot read the Secret");
+                tracing::debug!(
+                    secret = self.name,
+                    namespace = self.namespace,
+                    error = text::clean(&error.to_string(), 300),
+                    "cannot read the Secret"
+                );
                 let message = format!("The API server did not answer when Secret {} was read.", self.name);
                 return Err(CredentialFailure::Unavailable(message));
             }

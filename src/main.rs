@@ -63,7 +63,7 @@ async fn operate(options: &RunOptions) -> ExitCode {
         client = client::connect() => client,
         () = stopped(stop.clone()) => return ExitCode::SUCCESS,
     };
-    let operator = match controller::Operator::new(client, options.config()).await {
+    let operator = match controller::Operator::new(client, options.config()) {
         Ok(operator) => operator,
         Err(error) => return failed(&error.to_string()),
     };

@@ -118,6 +118,19 @@ pub enum Cloud {
     China,
 }
 
+impl Cloud {
+    /// The cloud's name, as in spec and status.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Global => "Global",
+            Self::UsGov => "USGov",
+            Self::UsGovDod => "USGovDoD",
+            Self::China => "China",
+        }
+    }
+}
+
 /// Whether partners that use a connection may be written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[schemars(extend("maxLength" = 16))]

@@ -33,8 +33,6 @@ pub struct ConnectionVerdict {
 pub struct Open {
     /// The session.
     pub session: Arc<Session>,
-    /// What the last pass has come to; `None` before the first one has ended.
-    pub verdict: Option<ConnectionVerdict>,
     /// The cloud.
     pub cloud: Cloud,
     /// The tenant's id.
@@ -54,23 +52,37 @@ pub(super) struct State {
     pub(super) jitter: f64,
     pub(super) backoff: Backoff,
     pub(super) trouble_since: Option<Instant>,
+    pub(super) write_backoff: Backoff,
     pub(super) request: Option<String>,
 }
 
+impl State {
+    fn is_of(&self, connection: &Connection) -> bool {
+        self.uid == connection.uid && self.spec == connection.spec
+    }
+}
+
 impl Sessions {
-    /// The session of a connection; `None` where no pass of it has begun, or its kind of auth has none yet.
+    /// The session of this very connection; `None` where no pass of it as it is now has begun, or its kind of auth has
+    /// none yet.
     #[must_use]
-    pub fn get(&self, key: &ObjectKey) -> Option<Open> {
+    pub fn get(&self, connection: &Connection) -> Option<Open> {
         let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = sessions.get(key)?;
-        let session = Arc::clone(state.session.as_ref()?);
-        let cloud = cloud(&state.spec);
+        let state = sessions.get(&connection.key).filter(|state| state.is_of(connection))?;
         Some(Open {
-            session,
-            verdict: state.verdict.clone(),
-            cloud,
+            session: Arc::clone(state.session.as_ref()?),
+            cloud: cloud(&state.spec),
             tenant: state.spec.tenant_id.clone(),
         })
+    }
+
+    /// What the last pass of this very connection has come to, also where it has no session.
+    #[must_use]
+    pub fn verdict_of(&self, connection: &Connection) -> Option<ConnectionVerdict> {
+        self.with(&connection.key, |state| {
+            state.verdict.clone().filter(|_| state.is_of(connection))
+        })
+        .flatten()
     }
 
     /// What the last pass of a connection has come to, also where it has no session.
@@ -106,9 +118,7 @@ fn cloud(spec: &GraphConnectionSpec) -> Cloud {
 /// The session of the connection as it is now. `Err` where its kind of auth does not work in this version.
 pub(super) fn open(ctx: &Context, object: &Connection) -> Result<Arc<Session>, ConnectionVerdict> {
     let mut sessions = ctx.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let stale = sessions
-        .get(&object.key)
-        .is_none_or(|state| state.uid != object.uid || state.spec != object.spec);
+    let stale = sessions.get(&object.key).is_none_or(|state| !state.is_of(object));
     if stale {
         let fresh = State {
             uid: object.uid.clone(),
@@ -118,9 +128,18 @@ pub(super) fn open(ctx: &Context, object: &Connection) -> Result<Arc<Session>, C
             jitter: 0.9 + 0.2 * fastrand::f64(),
             backoff: Backoff::default(),
             trouble_since: None,
+            write_backoff: Backoff::default(),
             request: object.status.last_handled_reconcile_at.clone(),
         };
-        sessions.insert(object.key.clone(), fresh);
+        // A connection that has gone meanwhile has closed its session already.
+        let there = ctx
+            .index
+            .lock()
+            .connection(&object.key)
+            .is_some_and(|entry| entry.object.uid == object.uid);
+        if there {
+            sessions.insert(object.key.clone(), fresh);
+        }
     }
     sessions
         .get(&object.key)
@@ -145,7 +164,7 @@ fn session(ctx: &Context, object: &Connection) -> Option<Session> {
         &object.key.namespace,
         &secret.name,
         secret.key(),
-        ctx.identity.clone(),
+        Arc::clone(&ctx.identity),
     );
     let request = TokenRequest {
         authority: endpoints.authority(cloud).to_owned(),

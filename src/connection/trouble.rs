@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::api::reason::Reason;
 use crate::graph::error::{Failure, FailureKind, READ_ROLES, TokenFailureKind, WRITE_ROLES};
 use crate::graph::session::{CredentialFailure, Trouble};
+use crate::graph::throttle::LONGEST_CLOSE;
 
 /// What is told of some trouble.
 pub struct Told {
@@ -19,10 +20,11 @@ pub struct Told {
 /// Puts trouble of a session in a user's words. `roles` are the token's, `write` whether it was to write.
 #[must_use]
 pub fn tell(trouble: &Trouble, roles: Option<&[String]>, write: bool) -> Told {
-    let told = |reason, message: String, retry_after| Told {
+    // Beyond an hour, one request an hour looks.
+    let told = |reason, message: String, retry_after: Option<Duration>| Told {
         reason,
         message,
-        retry_after,
+        retry_after: retry_after.map(|wait| wait.min(LONGEST_CLOSE)),
     };
     match trouble {
         Trouble::Credential(CredentialFailure::NotFound(message)) => {
@@ -49,6 +51,10 @@ pub fn tell(trouble: &Trouble, roles: Option<&[String]>, write: bool) -> Told {
                 .to_owned(),
             None,
         ),
+        Trouble::Superseded => {
+            let message = "The resource changed while it was worked on; it is looked at again.".to_owned();
+            told(Reason::GraphUnavailable, message, None)
+        }
         Trouble::Graph(failure) => {
             let (reason, message) = tell_failure(failure, roles, write);
             told(reason, message, failure.retry_after)

@@ -85,7 +85,11 @@ impl GraphClient {
             .send(Method::PATCH, self.address(Some(id))?, token, Some(patch))
             .await?;
         let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
-        if body.as_ref().is_some_and(|body| body.get("error").is_some()) {
+        if body
+            .as_ref()
+            .and_then(|body| body.get("error"))
+            .is_some_and(|error| !error.is_null())
+        {
             return Err(Failure::unavailable(
                 "Graph answered a change with success and an error in one",
             ));

@@ -103,7 +103,9 @@ impl Failure {
 #[must_use]
 pub fn classify(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Failure {
     let envelope = Envelope::read(body);
-    let kind = kind(status, &envelope);
+    // Graph puts an id on each of its answers; what has neither id nor envelope is of something on the way.
+    let foreign = envelope.is_silent() && !headers.contains_key("request-id");
+    let kind = kind(status, &envelope, foreign);
     let retry_after = match kind {
         FailureKind::Throttled | FailureKind::Unavailable => {
             retry_after(headers, now).or_else(|| wait::parse(envelope.retry_after.as_deref()?, now))
@@ -125,13 +127,15 @@ pub fn classify(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -
     }
 }
 
-fn kind(status: u16, envelope: &Envelope) -> FailureKind {
+fn kind(status: u16, envelope: &Envelope, foreign: bool) -> FailureKind {
     match status {
         // Intune answers with any of the three where the tenant has no licence.
         400 | 401 | 403 if envelope.says("request not applicable to target tenant") => FailureKind::NotLicensed,
         401 | 403 if envelope.has_code("Authorization_IdentityNotFound") => FailureKind::PrincipalNotFound,
         403 if mentions_a_licence(envelope) => FailureKind::NotLicensed,
         401 => FailureKind::Unauthorized,
+        // A page of a gateway's or proxy's is not Graph's word on anything.
+        400..=499 if foreign && !matches!(status, 401 | 412 | 429) => FailureKind::Unavailable,
         403 => FailureKind::Forbidden,
         404 => FailureKind::NotFound,
         412 => FailureKind::PreconditionFailed,

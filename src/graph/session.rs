@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::client::{GraphClient, MOST_PAGES, Row, Taken};
 use super::error::{Failure, FailureKind, TokenFailure, TokenFailureKind};
 use super::model::{Partner, Patch};
-use super::throttle::{Budget, Kind, Priority};
+use super::throttle::{Budget, Kind, LONGEST_CLOSE, Priority};
 use super::token::{Credential, Token, TokenClient, TokenRequest};
 use crate::runtime::backoff::Backoff;
 
@@ -52,6 +52,8 @@ pub enum Trouble {
     Token(TokenFailure),
     /// The token is for another tenant.
     TenantMismatch,
+    /// Nothing was sent: when its turn came, the request was not wanted any more.
+    Superseded,
     /// Graph did not do it.
     Graph(Failure),
 }
@@ -212,7 +214,7 @@ impl Session {
             let link = next.take();
             let link = link.as_deref();
             let page = self
-                .authorized(Kind::Read, priority, |token| async move {
+                .authorized(Kind::Read, priority, &|| true, |token| async move {
                     self.graph.page(&token, link).await
                 })
                 .await?;
@@ -242,17 +244,23 @@ impl Session {
 
     /// Reads one object anew.
     pub async fn get(&self, id: &str, priority: Priority) -> Result<Partner, Trouble> {
-        self.authorized(
-            Kind::Read,
-            priority,
-            |token| async move { self.graph.get(&token, id).await },
-        )
+        self.authorized(Kind::Read, priority, &|| true, |token| async move {
+            self.graph.get(&token, id).await
+        })
         .await
     }
 
     /// Changes one object.
-    pub async fn patch(&self, id: &str, patch: &Patch, priority: Priority) -> Result<Taken, Trouble> {
-        self.authorized(Kind::Write, priority, |token| async move {
+    ///
+    /// `may` is asked when the request's turn has come; where it says no, nothing is sent.
+    pub async fn patch(
+        &self,
+        id: &str,
+        patch: &Patch,
+        priority: Priority,
+        may: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Taken, Trouble> {
+        self.authorized(Kind::Write, priority, may, |token| async move {
             self.graph.patch(&token, id, patch).await
         })
         .await
@@ -263,6 +271,7 @@ impl Session {
         &self,
         kind: Kind,
         priority: Priority,
+        may: &(dyn Fn() -> bool + Sync),
         call: impl Fn(Arc<Token>) -> F,
     ) -> Result<T, Trouble>
     where
@@ -273,6 +282,9 @@ impl Session {
             let token = self.token(refused.as_ref()).await?;
             let permit = self.budget.acquire(kind, priority).await;
             permit.map_err(|closed| Trouble::Graph(throttled(closed.0)))?;
+            if !may() {
+                return Err(Trouble::Superseded);
+            }
             let failure = match call(Arc::clone(&token)).await {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
@@ -304,9 +316,12 @@ impl Session {
         let roles_may_have_come = state
             .forbidden
             .is_some_and(|since| now.duration_since(since) >= self.waits.forbidden);
+        let paused = state.refused.as_ref().is_some_and(|last| now < last.until);
         if let Some(held) = &state.held {
             let bad = refused.is_some_and(|refused| Arc::ptr_eq(refused, &held.token));
-            if !bad && !roles_may_have_come && now < held.token.renew_at {
+            let renew = roles_may_have_come || now >= held.token.renew_at;
+            // Renewal begins before the end: while Entra is away, a token that still holds serves on.
+            if !bad && (!renew || (paused && now < held.token.ends_at)) {
                 return Ok(Arc::clone(&held.token));
             }
         }
@@ -347,20 +362,21 @@ impl Session {
                     TokenFailureKind::Throttled | TokenFailureKind::Unavailable => self.waits.unavailable,
                 };
                 let wait = state.backoff.next(base, cap, failure.retry_after, fastrand::f64());
-                // Renewal begins before the end: while Entra is away, a token that still holds serves on.
-                let good = |held: &&Held| {
+                let wait = wait.min(LONGEST_CLOSE);
+                let kept = state.held.take().filter(|held| {
                     let bad = refused.is_some_and(|refused| Arc::ptr_eq(refused, &held.token));
                     failure.kind != TokenFailureKind::Rejected && !bad && now < held.token.ends_at
-                };
-                if let Some(held) = state.held.as_ref().filter(good) {
-                    return Ok(Arc::clone(&held.token));
-                }
-                state.held = None;
+                });
                 state.refused = Some(Refused {
                     version,
                     until: Instant::now() + wait,
                     failure: failure.clone(),
                 });
+                if let Some(held) = kept {
+                    let token = Arc::clone(&held.token);
+                    state.held = Some(held);
+                    return Ok(token);
+                }
                 Err(Trouble::Token(failure))
             }
         }

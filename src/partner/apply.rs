@@ -1,17 +1,19 @@
 //! Sends what differs, and makes sure that it took (client required). Never without the claim, never from an old read.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::claim::ObjectId;
 use super::observe::{self, Observed};
-use super::plan::{Plan, plan};
-use super::resolve::Target;
+use super::plan::{Change, Plan, plan};
+use super::resolve::{self, Target};
 use super::{Finding, Pass, was_in_sync};
 use crate::api::reason::Reason;
 use crate::graph::error::FailureKind;
 use crate::graph::session::Trouble;
 use crate::runtime::context::Context;
-use crate::runtime::index::Unverified;
+use crate::runtime::index::{Key, Unverified};
+use crate::runtime::queue::Lane;
 
 /// Corrections of one field within this time count together.
 const CONTEST_WINDOW: Duration = Duration::from_secs(3_600);
@@ -19,15 +21,24 @@ const CONTEST_WINDOW: Duration = Duration::from_secs(3_600);
 const CONTEST: usize = 3;
 
 /// Compares, and changes Graph where this resource may.
-pub async fn apply(ctx: &Context, pass: &mut Pass, target: &Target, mut seen: Observed, bound: &ObjectId) -> Finding {
-    if target.enforce
-        && let Some(finding) = conflict(ctx, pass, bound)
-    {
-        return with(finding, &seen, None);
-    }
+///
+/// `None` where the world has moved on since the pass began: spec was edited, the resource suspended, its connection
+/// changed. Nothing is sent then; whatever moved has queued the next pass.
+pub async fn apply(
+    ctx: &Context,
+    pass: &mut Pass,
+    target: &Target,
+    mut seen: Observed,
+    bound: &ObjectId,
+) -> Option<Finding> {
     let mut planned = plan(&pass.object.spec, &seen.row);
     if !target.enforce {
-        return observed_only(&planned, &seen);
+        return Some(observed_only(&planned, &seen));
+    }
+    match claim(ctx, pass, bound) {
+        Claim::Held => {}
+        Claim::Lost(finding) => return Some(with(*finding, &seen, Some(planned))),
+        Claim::Outdated => return None,
     }
     if !planned.is_empty() && !seen.fresh {
         // Whatever will be written is read anew first: the listing may be as old as the interval.
@@ -38,38 +49,63 @@ pub async fn apply(ctx: &Context, pass: &mut Pass, target: &Target, mut seen: Ob
                 fresh: true,
                 ..seen
             },
-            Err(trouble) => return with(*observe::finding(&trouble, target, false).await, &seen, None),
+            Err(trouble) => {
+                return Some(with(
+                    *observe::finding(ctx, pass, &trouble, target, false).await,
+                    &seen,
+                    None,
+                ));
+            }
         };
         planned = plan(&pass.object.spec, &seen.row);
     }
     let generation = pass.object.generation;
-    if let Some(mut unverified) = pass
-        .memory
-        .unverified
-        .take()
-        .filter(|last| last.generation == generation)
-    {
-        if planned.is_empty() {
-            return settled(&planned, &seen, true);
-        }
-        if planned == unverified.plan {
-            unverified.reads = (unverified.reads + 1).min(ctx.config.timing.grace.len());
-            let finding = unconfirmed(ctx, &unverified);
-            pass.memory.unverified = Some(unverified);
-            return with(finding, &seen, Some(planned));
-        }
-    }
+    let last = pass.memory.unverified.take();
+    let mut last = last.filter(|last| last.generation == generation);
     if planned.is_empty() {
-        return settled(&planned, &seen, false);
+        return Some(settled(&planned, &seen, last.is_some()));
     }
-    send(ctx, pass, target, seen, planned, bound).await
+    // What was sent and still shows the value that it had before is waited for; all else is sent.
+    let (waiting, todo): (Vec<Change>, Vec<Change>) = planned
+        .changes
+        .iter()
+        .cloned()
+        .partition(|change| last.as_ref().is_some_and(|last| last.sent.contains(change)));
+    if todo.is_empty()
+        && let Some(mut last) = last.take()
+    {
+        last.reads = (last.reads + 1).min(ctx.config.timing.grace.len());
+        last.sent = waiting;
+        let finding = unconfirmed(ctx, &last);
+        pass.memory.unverified = Some(last);
+        return Some(with(finding, &seen, Some(planned)));
+    }
+    send(ctx, pass, target, seen, planned, waiting, todo, bound).await
 }
 
-/// Somebody else holds the object: this resource sends nothing.
-fn conflict(ctx: &Context, pass: &Pass, bound: &ObjectId) -> Option<Finding> {
-    let holder = ctx.index.lock().holder(bound)?;
+/// Whether this resource may write, by what the index has now.
+enum Claim {
+    Held,
+    /// Somebody else holds the object: this resource sends nothing.
+    Lost(Box<Finding>),
+    /// The resource is not what it was when the pass began.
+    Outdated,
+}
+
+fn claim(ctx: &Context, pass: &Pass, bound: &ObjectId) -> Claim {
+    let index = ctx.index.lock();
+    let current = index.partner(&pass.object.key).is_some_and(|entry| {
+        let object = &entry.object;
+        object.uid == pass.object.uid && object.generation == pass.object.generation && !object.deleting
+    });
+    if !current {
+        return Claim::Outdated;
+    }
+    let Some(holder) = index.holder(bound) else {
+        return Claim::Outdated;
+    };
     if holder.uid == pass.object.uid {
-        return None;
+        return Claim::Held;
     }
     // Names of other namespaces are not this namespace's to read.
     let who = if holder.key.namespace == pass.object.key.namespace {
@@ -81,7 +117,13 @@ fn conflict(ctx: &Context, pass: &Pass, bound: &ObjectId) -> Option<Finding> {
         "This object of the tenant is managed by {who}, which is older; nothing is sent. Delete one of the two, or set \
          managementPolicy: Observe on one."
     );
-    Some(Finding::new(Reason::PartnerConflict, message))
+    Claim::Lost(Box::new(Finding::new(Reason::PartnerConflict, message)))
+}
+
+/// Asked at the last moment, when the request's turn has come: the wait for it may have been long.
+fn may_send(ctx: &Context, pass: &Pass, bound: &ObjectId) -> bool {
+    let stopping = ctx.stopping.load(Ordering::Relaxed);
+    !stopping && resolve::session_is_current(ctx, pass) && matches!(claim(ctx, pass, bound), Claim::Held)
 }
 
 fn observed_only(planned: &Plan, seen: &Observed) -> Finding {
@@ -122,66 +164,89 @@ fn settled(planned: &Plan, seen: &Observed, updated: bool) -> Finding {
     }
 }
 
+fn verifying(left: &Plan) -> Finding {
+    let fields = left.fields();
+    let message = format!("Graph took the change but does not show it yet: {fields}. It is read again.");
+    Finding::new(Reason::Verifying, message)
+}
+
 fn unconfirmed(ctx: &Context, unverified: &Unverified) -> Finding {
-    let fields = unverified.plan.fields();
+    let left = Plan {
+        changes: unverified.sent.clone(),
+        unsupported: Vec::new(),
+    };
     if unverified.reads < ctx.config.timing.grace.len() {
-        let message = format!("Graph took the change but still shows the old value of: {fields}. It is read again.");
-        return Finding::new(Reason::Verifying, message);
+        return verifying(&left);
     }
+    let fields = left.fields();
     let message = format!(
         "Graph took the change but keeps the old value of: {fields}. It is not sent again before spec or the value in \
-         Graph changes. Change it in the Intune admin center, or leave the field out of spec."
+         Graph changes, or a sync is asked for. Change it in the Intune admin center, or leave the field out of spec."
     );
     Finding::new(Reason::UpdateIneffective, message)
 }
 
-/// Sends the plan and reads the object again.
+/// Sends what is to be sent and reads the object again.
+#[allow(clippy::too_many_arguments)]
 async fn send(
     ctx: &Context,
     pass: &mut Pass,
     target: &Target,
     before: Observed,
     planned: Plan,
+    waiting: Vec<Change>,
+    todo: Vec<Change>,
     bound: &ObjectId,
-) -> Finding {
+) -> Option<Finding> {
+    let todo = Plan {
+        changes: todo,
+        unsupported: planned.unsupported.clone(),
+    };
     let lock = ctx.writers.of(bound);
-    let _writing = lock.lock().await;
-    // The claim may have moved while this pass waited for its turn.
-    if let Some(finding) = conflict(ctx, pass, bound) {
-        return with(finding, &before, None);
-    }
+    let Ok(_writing) = lock.try_lock() else {
+        // Another resource writes to this object: what was read may be outdated when it is done.
+        let _ = lock.lock().await;
+        ctx.queue.push(Key::Partner(pass.object.key.clone()), Lane::Edit);
+        return None;
+    };
     let id = before.binding.id.clone();
-    let taken = match target
-        .session
-        .patch(&id, &planned.patch(), observe::priority(pass))
-        .await
-    {
+    let priority = observe::priority(pass);
+    let may = || may_send(ctx, pass, bound);
+    let taken = match target.session.patch(&id, &todo.patch(), priority, &may).await {
         Ok(taken) => taken,
+        Err(Trouble::Superseded) => return None,
         Err(trouble) => {
             let (outcome, request_id) = untaken(&trouble);
-            audit(pass, &id, &planned, outcome, request_id);
-            let finding = observe::finding(&trouble, target, true).await;
-            return with(*finding, &before, Some(planned));
+            audit(pass, &id, &todo, outcome, request_id);
+            let finding = observe::finding(ctx, pass, &trouble, target, true).await;
+            return Some(with(*finding, &before, Some(planned)));
         }
     };
-    audit(pass, &id, &planned, "taken", taken.request_id.as_deref());
+    audit(pass, &id, &todo, "taken", taken.request_id.as_deref());
     let drift = was_in_sync(pass);
-    pass.deeds.updated = Some((planned.fields(), drift));
+    pass.deeds.updated = Some((todo.fields(), drift));
     if drift {
-        pass.deeds.contested = contested(pass, &planned);
+        pass.deeds.contested = contested(pass, &todo);
     }
     pass.memory.read_at = Some(Instant::now());
     // Where the read after it fails, the next pass knows that this was sent.
-    let generation = pass.object.generation;
-    let sent = |plan: Plan| Unverified {
-        generation,
+    let mut sent = waiting;
+    sent.extend(todo.changes);
+    let mut unverified = Unverified {
+        generation: pass.object.generation,
         reads: 0,
-        plan,
+        sent,
     };
-    pass.memory.unverified = Some(sent(planned));
-    let row = match target.session.get(&id, observe::priority(pass)).await {
+    pass.memory.unverified = Some(unverified.clone());
+    let row = match target.session.get(&id, priority).await {
         Ok(row) => row,
-        Err(trouble) => return with(*observe::finding(&trouble, target, false).await, &before, None),
+        Err(trouble) => {
+            return Some(with(
+                *observe::finding(ctx, pass, &trouble, target, false).await,
+                &before,
+                None,
+            ));
+        }
     };
     let after = Observed {
         row,
@@ -191,12 +256,13 @@ async fn send(
     let left = plan(&pass.object.spec, &after.row);
     if left.is_empty() {
         pass.memory.unverified = None;
-        return settled(&left, &after, true);
+        return Some(settled(&left, &after, true));
     }
-    let unverified = sent(left.clone());
-    let finding = unconfirmed(ctx, &unverified);
+    // What differs otherwise has changed meanwhile: it is not waited for, but sent with the next read.
+    unverified.sent.retain(|change| left.changes.contains(change));
+    let finding = verifying(&left);
     pass.memory.unverified = Some(unverified);
-    with(finding, &after, Some(left))
+    Some(with(finding, &after, Some(left)))
 }
 
 fn with(finding: Finding, seen: &Observed, planned: Option<Plan>) -> Finding {

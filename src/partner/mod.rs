@@ -18,9 +18,10 @@ use crate::api::reason::{Applied, Effect, Pair, Reason, Retry};
 use crate::api::{ComplianceManagementPartner, condition};
 use crate::graph::model;
 use crate::runtime::context::{Context, Report};
-use crate::runtime::index::{Key, ObjectKey, Partner, PartnerMemory, Written, connection_of};
+use crate::runtime::index::{Key, ObjectKey, Partner, PartnerMemory, Written};
 use crate::runtime::queue::Lane;
-use crate::runtime::write;
+use crate::runtime::text;
+use crate::runtime::write::{self, NotWritten};
 use report::Deeds;
 use status::{Binding, Judgement, Seen, Verdict};
 
@@ -105,17 +106,12 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
         .hold_until
         .filter(|until| lane == Lane::Bulk && !pass.edit && began < *until)
     {
-        ctx.queue.schedule(
-            Key::Partner(key.clone()),
-            Some(connection_of(&pass.object)),
-            lane,
-            until,
-        );
+        ctx.queue.schedule(Key::Partner(key.clone()), lane, until);
         return Report::unchanged(Key::Partner(key.clone()), began);
     }
     match run(ctx, &mut pass).await {
         Some(finding) => finish(ctx, pass, finding, began).await,
-        // The connection has not been looked at yet; its pass queues this one again.
+        // The connection has not been looked at yet, or the world has moved on: whatever comes next queues this again.
         None => Report::unchanged(Key::Partner(key.clone()), began),
     }
 }
@@ -133,8 +129,8 @@ async fn run(ctx: &Context, pass: &mut Pass) -> Option<Finding> {
     };
     let bound = claim::ObjectId::new(&seen.binding.cloud, &seen.binding.tenant, &seen.binding.id);
     let triggers = ctx.index.lock().bind(&pass.object.key, &pass.object.uid, &bound);
-    ctx.queue.push_all(&ctx.index, &triggers);
-    Some(apply::apply(ctx, pass, &target, seen, &bound).await)
+    ctx.queue.push_all(&triggers);
+    apply::apply(ctx, pass, &target, seen, &bound).await
 }
 
 /// Takes what is known of the resource out of the index (pure).
@@ -156,13 +152,15 @@ fn begin(ctx: &Context, key: &ObjectKey) -> Option<Pass> {
         .clone()
         .filter(|request| Some(request) != status.last_handled_reconcile_at.as_ref());
     let new_generation = status.observed_generation != Some(object.generation);
-    if new_generation || request.is_some() {
+    let known = status.observed_generation.is_some_and(|generation| generation >= 0);
+    // A status that could not be written does not make an edit of every later pass.
+    let handled = memory.handled.as_ref() == Some(&(object.generation, object.request.clone()));
+    let edit = !handled && (request.is_some() || (new_generation && known));
+    if !handled && (new_generation || request.is_some()) {
         memory.unverified = None;
         memory.hold_until = None;
         memory.backoff.reset();
     }
-    let known = status.observed_generation.is_some_and(|generation| generation >= 0);
-    let edit = request.is_some() || (new_generation && known);
     Some(Pass {
         object,
         memory,
@@ -177,35 +175,14 @@ fn begin(ctx: &Context, key: &ObjectKey) -> Option<Pass> {
 
 /// Judges, writes what differs, tells what has changed, and sets the next wait.
 async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant) -> Report {
-    let timing = &ctx.config.timing;
     let now = Timestamp::now();
-    let key = pass.object.key.clone();
-    let trouble = remember(&mut pass.memory, &finding, began);
     let generation = pass.object.generation;
-    let applied = status::applied(&pass.status.conditions, generation, trouble, timing);
-    let seen = match &finding.row {
-        Some(row) => Seen::Row(row),
-        None if finding.gone => Seen::Gone,
-        None => Seen::Nothing,
-    };
-    let verdict = Verdict {
-        judgement: Judgement {
-            generation,
-            reason: finding.reason,
-            message: finding.message.clone(),
-            applied,
-            connection_pair: finding.connection_pair,
-        },
-        request: pass.request.as_deref(),
-        seen,
-        binding: finding.binding.clone(),
-        drift: finding.plan.as_ref().map(plan::Plan::drift),
-        updated: finding.updated,
-    };
-    let next = status::next(&pass.status, &verdict, ctx.config.heartbeat, now);
+    let trouble = remember(&mut pass, &finding, began);
+    let applied = status::applied(&pass.status.conditions, generation, trouble, &ctx.config.timing);
     if finding.reason.row(applied).ready == Effect::True {
         pass.memory.last_success = Some(now.as_duration().as_secs_f64());
     }
+    let next = judge(ctx, &pass, &finding, applied, now);
     let changed = next != pass.status;
     let written = if changed {
         write_status(ctx, &mut pass, &next).await
@@ -218,47 +195,18 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
                 .publish::<ComplianceManagementPartner, _, _>(&pass.object, notice);
         }
     }
-    let wait = next_wait(ctx, &mut pass, &finding, applied, trouble);
-    let stale = finding
-        .row
-        .as_ref()
-        .and_then(|row| status::turns_stale_at(row, ctx.config.heartbeat, now));
-    let until_stale = stale.and_then(|stale| Duration::try_from(stale.duration_since(now)).ok());
-    let until_stale = until_stale.map(|wait| wait + Duration::from_secs(1));
-    // A missing connection holds nothing up: polls before the next step are welcome.
-    let hold = wait.filter(|_| finding.reason != Reason::ConnectionNotFound);
-    pass.memory.hold_until = hold.map(|wait| Instant::now() + wait);
+    let due = due(ctx, &mut pass, &finding, applied, trouble, written, now);
+    let key = pass.object.key.clone();
     let lane = if pass.edit { Lane::Edit } else { Lane::Bulk };
-    let retry = written.is_err().then_some(timing.backoff);
-    let due = [wait, until_stale, retry].into_iter().flatten().min();
-    if written.is_err() {
-        pass.memory.hold_until = None;
-    }
-    let uid = pass.object.uid.clone();
-    let group = connection_of(&pass.object);
-    if let Some(entry) = ctx
-        .index
-        .lock()
-        .partner_mut(&key)
-        .filter(|entry| entry.object.uid == uid)
-    {
-        // The watch may have caught up with the write while the pass went on.
-        if pass
-            .memory
-            .written
-            .as_ref()
-            .is_some_and(|written| written.is_caught_up(&entry.object.resource_version, &entry.object.status))
-        {
-            pass.memory.written = None;
-        }
-        if entry.wakes != pass.wakes {
-            pass.memory.hold_until = None;
-        }
-        entry.memory = pass.memory;
-    }
+    let object = Arc::clone(&pass.object);
+    let new_generation = pass.status.observed_generation != Some(generation);
+    keep(ctx, pass);
     if let Some(due) = due {
         ctx.queue
-            .schedule(Key::Partner(key.clone()), Some(group), lane, Instant::now() + due);
+            .schedule(Key::Partner(key.clone()), lane, Instant::now() + due);
+    }
+    if new_generation {
+        crate::connection::pace(ctx, &object);
     }
     Report {
         key: Key::Partner(key),
@@ -269,8 +217,86 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
     }
 }
 
+/// The next status.
+fn judge(ctx: &Context, pass: &Pass, finding: &Finding, applied: Applied, now: Timestamp) -> Status {
+    let seen = match &finding.row {
+        Some(row) => Seen::Row(row),
+        None if finding.gone => Seen::Gone,
+        None => Seen::Nothing,
+    };
+    let verdict = Verdict {
+        judgement: Judgement {
+            generation: pass.object.generation,
+            reason: finding.reason,
+            message: finding.message.clone(),
+            applied,
+            connection_pair: finding.connection_pair,
+        },
+        request: pass.request.as_deref(),
+        seen,
+        binding: finding.binding.clone(),
+        drift: finding.plan.as_ref().map(plan::Plan::drift),
+        updated: finding.updated,
+    };
+    status::next(&pass.status, &verdict, ctx.config.heartbeat, now)
+}
+
+/// How long until the next pass of its own accord. Sets until when polls are passed over.
+fn due(
+    ctx: &Context,
+    pass: &mut Pass,
+    finding: &Finding,
+    applied: Applied,
+    trouble: Duration,
+    written: Result<(), NotWritten>,
+    now: Timestamp,
+) -> Option<Duration> {
+    let timing = &ctx.config.timing;
+    let wait = next_wait(ctx, pass, finding, applied, trouble);
+    let row = finding.row.as_ref();
+    let stale = row.and_then(|row| status::turns_stale_at(row, ctx.config.heartbeat, now));
+    let until_stale = stale.and_then(|stale| Duration::try_from(stale.duration_since(now)).ok());
+    let until_stale = until_stale.map(|wait| wait + Duration::from_secs(1));
+    // A missing connection holds nothing up: polls before the next step are welcome. Nor is the moment put off at which
+    // a heartbeat turns stale, or the repetition of a write that failed.
+    let hold = wait.filter(|_| finding.reason != Reason::ConnectionNotFound && written.is_ok());
+    let hold = hold.map(|wait| until_stale.map_or(wait, |stale| wait.min(stale)));
+    pass.memory.hold_until = hold.map(|wait| Instant::now() + wait);
+    let backoff = &mut pass.memory.write_backoff;
+    let retry = written.is_err();
+    let retry = retry.then(|| backoff.next(timing.backoff, timing.backoff_cap, None, fastrand::f64()));
+    [wait, until_stale, retry].into_iter().flatten().min()
+}
+
+/// Puts what is remembered back into the index, where the resource is still there.
+fn keep(ctx: &Context, pass: Pass) {
+    let mut index = ctx.index.lock();
+    let entry = index.partner_mut(&pass.object.key);
+    let Some(entry) = entry.filter(|entry| entry.object.uid == pass.object.uid) else {
+        return;
+    };
+    entry.memory = pass.memory;
+    // The watch may have caught up with the write while the pass went on, and what the pause was for may be over.
+    let object = &entry.object;
+    let caught_up = |written: &Written<_>| written.is_caught_up(&object.resource_version, &object.status);
+    if entry.memory.written.as_ref().is_some_and(caught_up) {
+        entry.memory.written = None;
+    }
+    if entry.wakes != pass.wakes {
+        entry.memory.hold_until = None;
+    }
+}
+
 /// Takes the finding into memory; returns for how long Graph has not been read.
-fn remember(memory: &mut PartnerMemory, finding: &Finding, began: Instant) -> Duration {
+fn remember(pass: &mut Pass, finding: &Finding, began: Instant) -> Duration {
+    let memory = &mut pass.memory;
+    memory.handled = Some((pass.object.generation, pass.object.request.clone()));
+    if matches!(
+        finding.reason,
+        Reason::InSync | Reason::UnsupportedTarget | Reason::DriftDetected
+    ) {
+        memory.applied = Some(pass.object.generation);
+    }
     if finding.reason.is_transient() {
         let since = *memory.trouble_since.get_or_insert(began);
         return began.saturating_duration_since(since);
@@ -321,7 +347,7 @@ fn next_wait(
     }
 }
 
-async fn write_status(ctx: &Context, pass: &mut Pass, next: &Status) -> Result<(), kube::Error> {
+async fn write_status(ctx: &Context, pass: &mut Pass, next: &Status) -> Result<(), NotWritten> {
     let object = &pass.object;
     // First passes and polls yield to edits: the API server's watch delivers the edit sooner where it has less to do.
     let _slot = if pass.edit {
@@ -334,6 +360,7 @@ async fn write_status(ctx: &Context, pass: &mut Pass, next: &Status) -> Result<(
     match write.await {
         Ok(write::Write::Gone) => Ok(()),
         Ok(write::Write::Done(resource_version)) => {
+            pass.memory.write_backoff.reset();
             pass.memory.written = Some(Written {
                 resource_version,
                 status: next.clone(),
@@ -341,8 +368,9 @@ async fn write_status(ctx: &Context, pass: &mut Pass, next: &Status) -> Result<(
             Ok(())
         }
         Err(error) => {
-            tracing::warn!(partner = %object.key, %error, "the status could not be written; it is tried again");
-            Err(error)
+            let error = text::clean(&error.to_string(), 300);
+            tracing::warn!(partner = %object.key, error, "the status could not be written; it is tried again");
+            Err(NotWritten)
         }
     }
 }
@@ -350,6 +378,9 @@ async fn write_status(ctx: &Context, pass: &mut Pass, next: &Status) -> Result<(
 /// Whether the generation of the resource has been in sync before, so that a difference now is drift.
 #[must_use]
 pub fn was_in_sync(pass: &Pass) -> bool {
+    if pass.memory.applied == Some(pass.object.generation) {
+        return true;
+    }
     condition(&pass.status.conditions, "Synced").is_some_and(|synced| {
         synced.observed_generation == Some(pass.object.generation)
             && matches!(

@@ -13,6 +13,8 @@ use crate::graph::model::Partner;
 use crate::graph::session::Trouble;
 use crate::graph::throttle::Priority;
 use crate::runtime::context::Context;
+use crate::runtime::index::{Key, connection_of};
+use crate::runtime::queue::Lane;
 
 /// A row, and how new it is.
 pub struct Observed {
@@ -30,7 +32,7 @@ pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<
     let id = match (&target.bound, &pass.object.spec.partner_ref.id) {
         (Some(bound), _) => bound.clone(),
         (None, Some(id)) => id.clone(),
-        (None, None) => look_up(pass, target, began).await?,
+        (None, None) => look_up(ctx, pass, target, began).await?,
     };
     if !pass.edit {
         if let Some(observed) = from_listing(ctx, pass, target, &id)? {
@@ -42,12 +44,22 @@ pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<
     }
     pass.memory.read_at = Some(began);
     match target.session.get(&id, priority(pass)).await {
+        Ok(row) if is_renamed(pass, target, &row) => Err(boxed(
+            Reason::GraphUnavailable,
+            "The object was renamed while it was looked up; it is looked for again.".to_owned(),
+        )),
         Ok(row) => Ok(observed(target, row, true)),
         Err(Trouble::Graph(failure)) if failure.kind == FailureKind::NotFound => {
-            not_found(pass, target, &id, began).await
+            not_found(ctx, pass, target, &id, began).await
         }
-        Err(trouble) => Err(finding(&trouble, target, false).await),
+        Err(trouble) => Err(finding(ctx, pass, &trouble, target, false).await),
     }
+}
+
+/// Whether a row that was found by its name has another one by now.
+fn is_renamed(pass: &Pass, target: &Target, row: &Partner) -> bool {
+    let wanted = &pass.object.spec.partner_ref.display_name;
+    target.bound.is_none() && wanted.is_some() && row.display_name != *wanted
 }
 
 /// Edits go before polls at the budget's door.
@@ -57,7 +69,7 @@ pub fn priority(pass: &Pass) -> Priority {
 }
 
 /// Puts trouble of the session in a finding.
-pub async fn finding(trouble: &Trouble, target: &Target, write: bool) -> Box<Finding> {
+pub async fn finding(ctx: &Context, pass: &Pass, trouble: &Trouble, target: &Target, write: bool) -> Box<Finding> {
     let roles = target.session.roles().await;
     let Told {
         reason,
@@ -69,6 +81,9 @@ pub async fn finding(trouble: &Trouble, target: &Target, write: bool) -> Box<Fin
         let message = "The object vanished while it was worked on; it is looked for again.".to_owned();
         (Reason::GraphUnavailable, message)
     } else if reason.is_of_connection() {
+        if target.trouble.is_none() {
+            ctx.queue.push(Key::Connection(connection_of(&pass.object)), Lane::Bulk);
+        }
         // What is wrong with credential or tenant is the connection's to say, and heals with it.
         (Reason::GraphUnavailable, message)
     } else {
@@ -132,12 +147,12 @@ fn turns_stale(row: &Partner, listed: Instant, rules: HeartbeatRules) -> bool {
 }
 
 /// Finds the one object with the display name that spec names.
-async fn look_up(pass: &Pass, target: &Target, began: Instant) -> Result<String, Box<Finding>> {
+async fn look_up(ctx: &Context, pass: &Pass, target: &Target, began: Instant) -> Result<String, Box<Finding>> {
     let name = pass.object.spec.partner_ref.display_name.clone().unwrap_or_default();
     let not_before = if pass.edit { began } else { pass.seen_at };
     let listing = match target.session.list(not_before, priority(pass)).await {
         Ok(listing) => listing,
-        Err(trouble) => return Err(finding(&trouble, target, false).await),
+        Err(trouble) => return Err(finding(ctx, pass, &trouble, target, false).await),
     };
     let mut ids = listing.named(&name);
     match (ids.pop(), ids.is_empty()) {
@@ -156,14 +171,20 @@ async fn look_up(pass: &Pass, target: &Target, began: Instant) -> Result<String,
 }
 
 /// The object is not in Graph. A resource that names it by display name is bound again, where one other has the name.
-async fn not_found(pass: &mut Pass, target: &Target, id: &str, began: Instant) -> Result<Observed, Box<Finding>> {
+async fn not_found(
+    ctx: &Context,
+    pass: &mut Pass,
+    target: &Target,
+    id: &str,
+    began: Instant,
+) -> Result<Observed, Box<Finding>> {
     let by_name = pass.object.spec.partner_ref.display_name.is_some();
     if by_name && target.bound.is_some() {
-        let found = look_up(pass, target, began).await?;
+        let found = look_up(ctx, pass, target, began).await?;
         if !found.eq_ignore_ascii_case(id) {
             let row = match target.session.get(&found, priority(pass)).await {
                 Ok(row) => row,
-                Err(trouble) => return Err(finding(&trouble, target, false).await),
+                Err(trouble) => return Err(finding(ctx, pass, &trouble, target, false).await),
             };
             pass.deeds.rebound_from = Some(id.to_owned());
             return Ok(observed(target, row, true));

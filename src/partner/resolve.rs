@@ -49,23 +49,24 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
         return stop(Finding::new(Reason::Suspended, message));
     }
     let key = connection_of(object);
-    let (known, enforce) = {
+    let (connection, enforce) = {
         let index = ctx.index.lock();
-        (index.connection(&key).is_some(), index.enforces(object))
+        let connection = index.connection(&key).map(|entry| Arc::clone(&entry.object));
+        (connection, index.enforces(object))
     };
     if enforce && object.spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Reset {
         let message =
             "This version of the operator does not support deletionPolicy: Reset: use Retain. Nothing is sent.";
         return stop(Finding::new(Reason::NotSupportedYet, message));
     }
-    if !known {
+    let Some(connection) = connection else {
         let message = format!(
             "GraphConnection {} does not exist in this namespace: create it.",
             key.name
         );
         return stop(Finding::new(Reason::ConnectionNotFound, message));
-    }
-    let Some(verdict) = ctx.sessions.verdict(&key) else {
+    };
+    let Some(verdict) = ctx.sessions.verdict_of(&connection) else {
         return Resolved::Wait;
     };
     let trouble = match verdict.reason {
@@ -73,7 +74,7 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
         reason if reason.is_transient() => Some(verdict),
         _ => return stop(not_ready(&key.name, &verdict)),
     };
-    let Some(open) = ctx.sessions.get(&key) else {
+    let Some(open) = ctx.sessions.get(&connection) else {
         return Resolved::Wait;
     };
     let status = &pass.status;
@@ -111,4 +112,12 @@ fn not_ready(connection: &str, verdict: &ConnectionVerdict) -> Finding {
         connection_pair: pair,
         ..Finding::new(Reason::ConnectionNotReady, message)
     }
+}
+
+/// Whether the session that a pass goes by is still that of its connection as it is now.
+#[must_use]
+pub fn session_is_current(ctx: &Context, pass: &Pass) -> bool {
+    let key = connection_of(&pass.object);
+    let connection = ctx.index.lock().connection(&key).map(|entry| Arc::clone(&entry.object));
+    connection.is_some_and(|connection| ctx.sessions.get(&connection).is_some())
 }

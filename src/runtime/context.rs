@@ -1,7 +1,8 @@
 //! What passes share: the configuration, the context, the queue's handle and the report.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use kube::Client;
@@ -69,8 +70,10 @@ pub struct Context {
     pub events: Events,
     /// The HTTPS client for Graph and Entra.
     pub http: reqwest::Client,
-    /// Who the operator is to the API server.
-    pub identity: Identity,
+    /// Who the operator is to the API server, once that has answered.
+    pub identity: Arc<OnceLock<Identity>>,
+    /// Whether the process was asked to end: no change is begun any more.
+    pub stopping: AtomicBool,
     /// Slots for statuses that nobody waits for.
     pub status_slots: Semaphore,
     /// One writer for each object in Graph.
@@ -95,25 +98,27 @@ impl Writers {
     }
 }
 
-/// The queue, shared.
+/// The queue, shared. It finds by itself which connection a pass goes by.
 #[derive(Clone)]
 pub struct QueueHandle(Arc<QueueInner>);
 
 struct QueueInner {
     queue: Mutex<Queue<Key, ObjectKey>>,
+    index: SharedIndex,
     changed: Notify,
 }
 
-impl Default for QueueHandle {
-    fn default() -> Self {
+impl QueueHandle {
+    /// An empty queue for the resources of this index.
+    #[must_use]
+    pub fn new(index: SharedIndex) -> Self {
         Self(Arc::new(QueueInner {
             queue: Mutex::new(Queue::new(LIMITS)),
+            index,
             changed: Notify::new(),
         }))
     }
-}
 
-impl QueueHandle {
     /// Locks the queue, for decisions alone.
     pub fn lock(&self) -> MutexGuard<'_, Queue<Key, ObjectKey>> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -130,24 +135,24 @@ impl QueueHandle {
     }
 
     /// Asks for a pass now.
-    pub fn push(&self, key: Key, group: Option<ObjectKey>, lane: Lane) {
-        self.lock().push(key, group, lane, Instant::now());
-        self.0.changed.notify_one();
+    pub fn push(&self, key: Key, lane: Lane) {
+        self.push_all(&[Trigger { key, lane }]);
     }
 
-    /// Asks for a pass later.
-    pub fn schedule(&self, key: Key, group: Option<ObjectKey>, lane: Lane, at: Instant) {
+    /// Asks for a pass later; an earlier time that was asked for before stays.
+    pub fn schedule(&self, key: Key, lane: Lane, at: Instant) {
+        let group = group(&self.0.index.lock(), &key);
         self.lock().schedule(key, group, lane, at);
-        self.0.changed.notify_one();
+        self.wake();
     }
 
     /// Asks for the passes that changes lead to.
-    pub fn push_all(&self, index: &SharedIndex, triggers: &[Trigger]) {
+    pub fn push_all(&self, triggers: &[Trigger]) {
         if triggers.is_empty() {
             return;
         }
         let groups: Vec<Option<ObjectKey>> = {
-            let index = index.lock();
+            let index = self.0.index.lock();
             triggers.iter().map(|trigger| group(&index, &trigger.key)).collect()
         };
         let now = Instant::now();
@@ -156,13 +161,12 @@ impl QueueHandle {
             queue.push(trigger.key.clone(), group, trigger.lane, now);
         }
         drop(queue);
-        self.0.changed.notify_one();
+        self.wake();
     }
 }
 
 /// The connection that a pass goes by: a tenant that hangs holds only so many workers.
-#[must_use]
-pub fn group(index: &Index, key: &Key) -> Option<ObjectKey> {
+fn group(index: &Index, key: &Key) -> Option<ObjectKey> {
     match key {
         Key::Connection(key) => Some(key.clone()),
         Key::Partner(key) => index.partner(key).map(|entry| connection_of(&entry.object)),

@@ -1,6 +1,7 @@
 //! Workers, and how they end: the queue decides what runs next, and each pass reports on its way out.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -9,11 +10,12 @@ use kube::{Api, Client};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::context::{Config, Context, QueueHandle, Report, Writers, group};
+use super::context::{Config, Context, QueueHandle, Report, Writers};
 use super::events::Events;
 use super::health::Health;
 use super::index::{Key, SharedIndex};
 use super::metrics::Metrics;
+use super::text;
 use super::watch::{CONNECTIONS, PARTNERS, follow};
 use crate::api::{ComplianceManagementPartner, GraphConnection};
 use crate::connection::{self, Sessions};
@@ -24,8 +26,9 @@ use crate::partner;
 /// How many statuses of first passes and polls are written at once.
 const STATUS_SLOTS: usize = 4;
 
-/// How long passes that are under way may take to end when the process is asked to.
-const DRAIN: Duration = Duration::from_secs(25);
+/// How long passes that are under way may take to end when the process is asked to: a change, the read after it and the
+/// write of status, each at its longest.
+const DRAIN: Duration = Duration::from_secs(75);
 
 /// The operator, made but not running.
 pub struct Operator {
@@ -41,17 +44,19 @@ pub struct Operator {
 pub struct NotMade(#[from] crate::graph::http::NoClient);
 
 impl Operator {
-    /// Makes the operator. Asks the API server who it is; where that fails, advice names no account.
+    /// Makes the operator. Nothing is asked of anybody yet.
     ///
     /// # Errors
     /// Where no HTTPS client can be made, such as for want of CA certificates.
-    pub async fn new(client: Client, config: Config) -> Result<Self, NotMade> {
+    pub fn new(client: Client, config: Config) -> Result<Self, NotMade> {
         let metrics = Metrics::default();
-        let queue = QueueHandle::default();
+        let index = SharedIndex::new(config.observe_only);
+        let queue = QueueHandle::new(index.clone());
         let http = crate::graph::http::http_client(config.extra_roots.as_deref())?;
         let context = Context {
-            identity: identity(&client).await,
-            index: SharedIndex::new(config.observe_only),
+            identity: Arc::default(),
+            stopping: AtomicBool::new(false),
+            index,
             sessions: Sessions::default(),
             queue: queue.clone(),
             budgets: Budgets::default(),
@@ -73,6 +78,7 @@ impl Operator {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let Self { context, health } = self;
         let mut watches = JoinSet::new();
+        let asking = tokio::spawn(learn_identity(Arc::clone(&context)));
         let scopes: Vec<Option<String>> = match context.config.watch_namespaces.as_slice() {
             [] => vec![None],
             namespaces => namespaces.iter().cloned().map(Some).collect(),
@@ -115,6 +121,8 @@ impl Operator {
             }
         }
         tracing::info!(under_way = passes.len(), "asked to stop: passes under way end first");
+        context.stopping.store(true, Ordering::Relaxed);
+        asking.abort();
         watches.abort_all();
         let drain = async {
             while let Some(ended) = passes.join_next().await {
@@ -128,15 +136,22 @@ impl Operator {
     }
 }
 
-async fn identity(client: &Client) -> Identity {
-    let api: Api<SelfSubjectReview> = Api::all(client.clone());
+/// Asks the API server who the operator is, until it answers: advice on what to grant names the account.
+async fn learn_identity(context: Arc<Context>) {
+    let api: Api<SelfSubjectReview> = Api::all(context.client.clone());
     let (parameters, question) = (PostParams::default(), SelfSubjectReview::default());
-    let review = tokio::time::timeout(Duration::from_secs(10), api.create(&parameters, &question));
-    let name = match review.await {
-        Ok(Ok(review)) => review.status.and_then(|status| status.user_info?.username),
-        _ => None,
-    };
-    Identity::new(name.as_deref().unwrap_or("the-operator"))
+    loop {
+        let review = tokio::time::timeout(Duration::from_secs(10), api.create(&parameters, &question)).await;
+        let user = review
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|review| review.status?.user_info?.username);
+        if let Some(name) = user {
+            let _ = context.identity.set(Identity::new(&name));
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
 }
 
 fn start_passes(context: &Arc<Context>, passes: &mut JoinSet<Report>) {
@@ -157,9 +172,8 @@ fn start_passes(context: &Arc<Context>, passes: &mut JoinSet<Report>) {
             if let Ok(report) = tokio::time::timeout(limit, pass).await {
                 return report;
             }
-            let group = group(&context.index.lock(), &job.key);
             let again = Instant::now() + context.config.timing.backoff_cap;
-            context.queue.schedule(job.key.clone(), group, job.lane, again);
+            context.queue.schedule(job.key.clone(), job.lane, again);
             Report {
                 key: job.key,
                 outcome: "TimedOut",
@@ -196,6 +210,7 @@ fn end_pass(context: &Context, health: &Health, ended: Result<Report, tokio::tas
     };
     context.metrics.reconciled(kind, outcome, elapsed);
     let elapsed_ms = elapsed.as_millis();
+    let message = text::clean(&message, text::CONDITION_MESSAGE_CHARS);
     if changed {
         tracing::info!(kind, %name, outcome, detail = message, elapsed_ms, "reconciled");
     } else {

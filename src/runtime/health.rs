@@ -36,7 +36,8 @@ impl Health {
             .oldest_waiting(Instant::now())
             .is_some_and(|waiting| waiting > STUCK);
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
-        !waiting || ended < STUCK
+        // What waits for the first lists waits for the API server, and a restart would not help it.
+        !self.ready() || !waiting || ended < STUCK
     }
 
     /// Whether both kinds have been listed in every watched namespace. Graph being away changes nothing here.
@@ -60,6 +61,8 @@ impl Health {
         lists.insert(list.to_owned(), true);
         if lists.values().all(|listed| *listed) {
             tracing::info!("all resources are listed");
+            drop(lists);
+            self.pass_ended();
             self.queue.wake();
         }
     }

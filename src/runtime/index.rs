@@ -172,19 +172,25 @@ pub struct PartnerMemory {
     pub last_success: Option<f64>,
     /// When drift was corrected within the last hour, oldest first, by field: at most three each.
     pub corrections: HashMap<&'static str, Vec<Instant>>,
+    /// The generation and the request that the last pass acted on, also where its status could not be written.
+    pub handled: Option<(i64, Option<String>)>,
+    /// The waits after writes of status that failed.
+    pub write_backoff: Backoff,
+    /// The generation that was last found in sync by this process.
+    pub applied: Option<i64>,
     /// Polls before this time are passed over: the last verdict asks for a longer wait.
     pub hold_until: Option<Instant>,
 }
 
-/// A change that Graph answered with success, and whose old value is still read.
+/// What Graph answered with success, and whose old value is still read.
 #[derive(Clone, Debug)]
 pub struct Unverified {
     /// The generation that it was sent for.
     pub generation: i64,
     /// How many of the grace reads have been made.
     pub reads: usize,
-    /// What was left to do when it was last read, to tell a new value from the old one.
-    pub plan: crate::partner::plan::Plan,
+    /// What was sent, with the values that were read before: one that has moved since is no longer waited for.
+    pub sent: Vec<crate::partner::plan::Change>,
 }
 
 /// A partner in the index.
@@ -330,10 +336,18 @@ impl Index {
                 key: key.clone(),
                 uid: partner.uid.clone(),
                 created: partner.created,
-                eligible: self.enforces(partner) && partner.spec.suspend != Some(true),
+                eligible: self.enforces(partner) && partner.spec.suspend != Some(true) && self.reaches(partner, object),
                 leaving: partner.deleting && !partner.finalizer,
             })
         }))
+    }
+
+    /// Whether the partner's connection leads to the tenant that the object is in.
+    fn reaches(&self, partner: &Partner, object: &ObjectId) -> bool {
+        self.connections.get(&connection_of(partner)).is_some_and(|entry| {
+            let spec = &entry.object.spec;
+            spec.tenant_id == object.tenant && spec.cloud.unwrap_or_default().name() == object.cloud
+        })
     }
 
     /// Records that the partner's own credential has read the object, and tells who else is bound to it.

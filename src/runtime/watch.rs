@@ -168,7 +168,7 @@ impl<K: Resource<DynamicType = ()>> Feed<K> {
             }
         };
         let triggers = (self.kind.put)(&mut self.context.index.lock(), resource, first);
-        self.context.queue.push_all(&self.context.index, &triggers);
+        self.context.queue.push_all(&triggers);
         Some(key)
     }
 
@@ -186,7 +186,7 @@ impl<K: Resource<DynamicType = ()>> Feed<K> {
             self.context.queue.lock().forget(&Key::Connection(key.clone()));
             self.context.sessions.close(key);
         }
-        self.context.queue.push_all(&self.context.index, &triggers);
+        self.context.queue.push_all(&triggers);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Writes of status, by server-side apply under our field manager.
 
+use std::time::Duration;
+
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -10,14 +12,21 @@ use super::index::ObjectKey;
 use super::metrics::Metrics;
 use crate::api::FIELD_MANAGER;
 
+/// How long the API server may take to answer.
+const LONGEST_WRITE: Duration = Duration::from_secs(15);
+
 /// How a write of status ended.
 #[derive(Debug)]
 pub enum Write {
     /// It was taken, and the object has this resourceVersion now.
     Done(String),
-    /// The object is gone, or another one has its name.
+    /// The object is gone.
     Gone,
 }
+
+/// A status that could not be written; it has been told.
+#[derive(Clone, Copy, Debug)]
+pub struct NotWritten;
 
 /// Writes the whole status of one object.
 ///
@@ -44,13 +53,15 @@ where
         "status": status,
     });
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch_status(&key.name, &parameters, &Patch::Apply(body)).await {
+    let body = Patch::Apply(body);
+    let write = tokio::time::timeout(LONGEST_WRITE, api.patch_status(&key.name, &parameters, &body)).await;
+    match write.unwrap_or(Err(kube::Error::Service("no answer in time".into()))) {
         Ok(object) => {
             metrics.status_written();
             Ok(Write::Done(object.resource_version().unwrap_or_default()))
         }
-        // 409: the uid is another one by now.
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(Write::Gone),
+        // A conflict says that the uid is another one by now, or that the API server was busy: the watch tells which.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Write::Gone),
         Err(error) => Err(error),
     }
 }

@@ -44,6 +44,11 @@ impl Envelope {
         telling.or(self.codes.first()).map_or("", String::as_str)
     }
 
+    /// Whether it says nothing at all.
+    pub(super) fn is_silent(&self) -> bool {
+        self.codes.is_empty() && self.message.is_none()
+    }
+
     /// Whether any layer has this code.
     pub(super) fn has_code(&self, code: &str) -> bool {
         self.codes.iter().any(|own| own == code)

@@ -51,15 +51,31 @@ fn every_status_has_its_kind() {
         ),
     ] {
         for status in statuses {
+            let mut graphs_own = HeaderMap::new();
+            graphs_own.insert("request-id", HeaderValue::from_static("3f0e9a4c"));
             for failure in [
                 graph(*status, "Some", "A sentence"),
-                answer(*status, b""),
-                answer(*status, b"<html>"),
+                classify(*status, &graphs_own, b"", now()),
+                classify(*status, &graphs_own, b"<html>", now()),
             ] {
                 assert_eq!(failure.kind, kind, "{status}");
                 assert_eq!(failure.status, Some(*status));
             }
         }
+    }
+}
+
+#[test]
+fn a_gateways_page_is_not_graphs_word() {
+    for status in [400, 402, 403, 404, 405, 407, 410, 422, 451] {
+        for body in [&b""[..], b"<html>", b"{}", b"[]", b"\"no\""] {
+            assert_eq!(answer(status, body).kind, FailureKind::Unavailable, "{status}");
+        }
+        assert_ne!(
+            graph(status, "Some", "A sentence").kind,
+            FailureKind::Unavailable,
+            "{status}"
+        );
     }
 }
 
@@ -265,8 +281,10 @@ fn retry_after_is_honoured_where_waiting_helps() {
             "{status}"
         );
     }
+    let refusal = json!({"error": {"code": "Some", "message": "A sentence"}}).to_string();
     for status in [400, 401, 403, 404, 412] {
-        assert_eq!(classify(status, &headers, b"", now()).retry_after, None, "{status}");
+        let failure = classify(status, &headers, refusal.as_bytes(), now());
+        assert_eq!(failure.retry_after, None, "{status}");
     }
     assert_eq!(answer(429, b"").retry_after, None);
 }

@@ -310,7 +310,7 @@ impl World {
             compliance_partner_operator::runtime::log::init(tracing_subscriber::filter::LevelFilter::DEBUG, false);
         }
         let client = self.plane.service_account_client(&self.namespace, OPERATOR).await?;
-        let operator = Operator::new(client, config).await?;
+        let operator = Operator::new(client, config)?;
         let context = Arc::clone(&operator.context);
         let (stop, stopping) = watch::channel(false);
         let task = tokio::spawn(operator.run(stopping));

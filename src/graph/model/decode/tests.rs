@@ -113,14 +113,21 @@ fn the_update_pages_example_is_read() {
 
 #[test]
 fn an_id_is_a_text_and_never_cut() {
-    for id in [json!(null), json!(7), json!(""), json!("x".repeat(257)), json!(["P1"])] {
+    for id in [
+        json!(null),
+        json!(7),
+        json!(""),
+        json!("x".repeat(129)),
+        json!("P1\u{202e}"),
+        json!(["P1"]),
+    ] {
         let undecodable = decode_row(&row(json!({ "id": id }))).unwrap_err();
-        assert_eq!(undecodable.why, "id should be a text of 1 to 256 characters", "{id}");
+        assert_eq!(undecodable.why, "id should be a text of 1 to 128 characters", "{id}");
         assert_eq!(undecodable.id, None);
         assert_eq!(undecodable.display_name.as_deref(), Some("Example Partner"));
     }
-    assert!(decode_row(&row(json!({ "id": "ä".repeat(256) }))).is_ok());
-    assert_eq!(why(&without("id")), "id should be a text of 1 to 256 characters");
+    assert!(decode_row(&row(json!({ "id": "ä".repeat(128) }))).is_ok());
+    assert_eq!(why(&without("id")), "id should be a text of 1 to 128 characters");
 }
 
 #[test]
@@ -320,7 +327,7 @@ fn an_entity_that_is_none_says_why() {
         (&b""[..], "the answer should be JSON"),
         (b"<html>", "the answer should be JSON"),
         (b"[]", "the row should be a JSON object"),
-        (b"{\"value\":[]}", "id should be a text of 1 to 256 characters"),
+        (b"{\"value\":[]}", "id should be a text of 1 to 128 characters"),
         (
             b"{\"error\":{\"code\":\"x\"}}",
             "the answer holds an error in place of the object",

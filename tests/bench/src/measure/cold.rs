@@ -1,7 +1,7 @@
 //! From a cold start to all Ready, beside bare status writes by a client in the same way; and a restart with all in sync.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use compliance_partner_operator::api::ComplianceManagementPartner;
@@ -16,7 +16,7 @@ use kube::api::ListParams;
 
 use crate::audit::{Asked, Audit};
 use crate::bed::Bed;
-use crate::figures::{median, number};
+use crate::figures::{median, millis, number};
 use crate::fleet::{Fleet, LIMIT};
 use crate::operator::Operator;
 use crate::settings::Settings;
@@ -38,6 +38,8 @@ struct Cold {
     lead: f64,
     /// Status writes in all.
     writes: usize,
+    /// Processor time of the operator.
+    busy: Duration,
     /// What was written, by name.
     statuses: HashMap<String, Status>,
 }
@@ -65,6 +67,7 @@ pub(crate) async fn take(settings: &Settings) -> Result<Vec<Row>> {
     let many = fleet.len();
     let seconds: Vec<f64> = colds.iter().map(|cold| cold.seconds).collect();
     let lead: Vec<f64> = colds.iter().map(|cold| cold.lead * 1_000.0).collect();
+    let busy: Vec<f64> = colds.iter().map(|cold| millis(cold.busy)).collect();
     let ratios: Vec<f64> = seconds.iter().zip(&bares).map(|(cold, bare)| cold / bare).collect();
     let ratio = median(&ratios);
     let writes = colds.iter().map(|cold| cold.writes).max().unwrap_or_default();
@@ -83,6 +86,7 @@ pub(crate) async fn take(settings: &Settings) -> Result<Vec<Row>> {
             "– of these, until the first status is written",
             format!("{:.0} ms", median(&lead)),
         ),
+        Row::plain("– processor time of the operator", format!("{:.0} ms", median(&busy))),
         Row::goal("– status writes a resource", format!("{each:.3}"), "1", writes == many),
         Row::plain(
             format!("restart (exec) with {many} in sync, until all have been looked at"),
@@ -99,7 +103,7 @@ async fn cold_start(bed: &Bed, fleet: &Fleet<'_>) -> Result<Cold> {
     let written = fleet.until_written(&mut audit).await;
     written.with_context(|| operator.log_tail())?;
     let partners = fleet.all_ready().await?;
-    let started = operator.started;
+    let (started, busy) = (operator.started, operator.processor_time()?);
     operator.stop().await?;
     // Also what was written after all were Ready.
     let writes = audit.of(|asked| asked.is_partner_status(&fleet.namespace))?;
@@ -111,6 +115,7 @@ async fn cold_start(bed: &Bed, fleet: &Fleet<'_>) -> Result<Cold> {
         seconds: since(last),
         lead: since(first),
         writes: writes.len(),
+        busy,
         statuses,
     })
 }

@@ -19,7 +19,9 @@ async fn world(name: &str) -> anyhow::Result<World> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partner_that_agrees_already_becomes_ready_without_a_change() -> anyhow::Result<()> {
     let mut world = world("agrees").await?;
-    world.partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": false})).await?;
+    world
+        .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": false}))
+        .await?;
     world.start().await?;
     let partner = world.in_sync("jamf").await?;
     let status = partner.status.unwrap();
@@ -39,7 +41,12 @@ async fn a_partner_that_agrees_already_becomes_ready_without_a_change() -> anyho
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edit_is_one_get_one_patch_with_exactly_the_changed_properties_and_one_get() -> anyhow::Result<()> {
     let mut world = world("edit").await?;
-    world.partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": false, "macOsOnboarded": false})).await?;
+    world
+        .partner(
+            "jamf",
+            json!({"partnerRef": {"id": P1}, "iosOnboarded": false, "macOsOnboarded": false}),
+        )
+        .await?;
     world.start().await?;
     world.in_sync("jamf").await?;
     world.graph().clear_log();
@@ -66,10 +73,17 @@ async fn an_edit_is_one_get_one_patch_with_exactly_the_changed_properties_and_on
         .collect();
     assert_eq!(
         targets,
-        ["#microsoft.graph.groupAssignmentTarget", "#microsoft.graph.allDevicesAssignmentTarget"]
+        [
+            "#microsoft.graph.groupAssignmentTarget",
+            "#microsoft.graph.allDevicesAssignmentTarget"
+        ]
     );
     assert!(partner.status.unwrap().last_update_time.is_some());
-    assert!(world.graph().violations().is_empty(), "{:?}", world.graph().violations());
+    assert!(
+        world.graph().violations().is_empty(),
+        "{:?}",
+        world.graph().violations()
+    );
     let row = world.graph().row(&world.tenant, P1).unwrap();
     assert_eq!(row["iosOnboarded"], true);
     world.stop().await
@@ -84,7 +98,12 @@ async fn an_empty_list_clears_and_an_absent_one_is_left_alone() -> anyhow::Resul
         P1,
         json!({"androidEnrollmentAssignments": entry, "iosEnrollmentAssignments": entry}),
     )?;
-    world.partner("jamf", json!({"partnerRef": {"id": P1}, "androidEnrollmentAssignments": []})).await?;
+    world
+        .partner(
+            "jamf",
+            json!({"partnerRef": {"id": P1}, "androidEnrollmentAssignments": []}),
+        )
+        .await?;
     world.start().await?;
     world.in_sync("jamf").await?;
     let row = world.graph().row(&world.tenant, P1).unwrap();
@@ -97,14 +116,18 @@ async fn an_empty_list_clears_and_an_absent_one_is_left_alone() -> anyhow::Resul
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drift_is_corrected_once_a_poll() -> anyhow::Result<()> {
     let mut world = world("drift").await?;
-    world.partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true})).await?;
+    world
+        .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
+        .await?;
     let mut config = world.config();
     config.timing.sync_interval = Duration::from_secs(1);
     world.start_with(config).await?;
     world.in_sync("jamf").await?;
     for _ in 0..2 {
         world.graph().clear_log();
-        world.graph().change_row(&world.tenant, P1, json!({"iosOnboarded": false}))?;
+        world
+            .graph()
+            .change_row(&world.tenant, P1, json!({"iosOnboarded": false}))?;
         // Read, changed, read again: only then does the operator know that the change took.
         let graph = world.graph();
         let by_id = graph.wait_for_requests(|request| !request.is_list() && request.status.is_some(), 3, PATIENCE);
@@ -117,13 +140,17 @@ async fn drift_is_corrected_once_a_poll() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_observe_drift_is_only_told() -> anyhow::Result<()> {
     let mut world = world("observe").await?;
-    let spec = json!({"partnerRef": {"displayName": "Example Partner"}, "managementPolicy": "Observe", "iosOnboarded": true});
+    let spec =
+        json!({"partnerRef": {"displayName": "Example Partner"}, "managementPolicy": "Observe", "iosOnboarded": true});
     world.partner("jamf", spec).await?;
     world.start().await?;
     let partner = world.partner_is("jamf", "Synced", "False", "DriftDetected").await?;
     let status = partner.status.unwrap();
     let drift = status.drift.unwrap();
-    assert_eq!((drift[0].field.as_str(), drift[0].desired.as_deref()), ("iosOnboarded", Some("true")));
+    assert_eq!(
+        (drift[0].field.as_str(), drift[0].desired.as_deref()),
+        ("iosOnboarded", Some("true"))
+    );
     assert_eq!(drift[0].observed.as_deref(), Some("false"));
     assert_eq!(world.patches(), 0);
     world.stop().await
@@ -135,7 +162,12 @@ async fn ten_idle_polls_are_one_list_each_and_write_nothing() -> anyhow::Result<
     for number in 0..5 {
         let id = format!("aaaaaaaa-1111-4111-8111-0000000001{number:02}");
         world.row(&id, &format!("Partner {number}"))?;
-        world.partner(&format!("p{number}"), json!({"partnerRef": {"id": id}, "iosOnboarded": true})).await?;
+        world
+            .partner(
+                &format!("p{number}"),
+                json!({"partnerRef": {"id": id}, "iosOnboarded": true}),
+            )
+            .await?;
     }
     let mut config = world.config();
     config.timing.sync_interval = Duration::from_secs(1);
@@ -166,12 +198,23 @@ async fn ten_idle_polls_are_one_list_each_and_write_nothing() -> anyhow::Result<
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_annotation_asks_for_a_pass_with_a_fresh_read() -> anyhow::Result<()> {
     let mut world = world("request").await?;
-    world.partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true})).await?;
+    world
+        .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
+        .await?;
     world.start().await?;
     world.in_sync("jamf").await?;
-    world.graph().change_row(&world.tenant, P1, json!({"iosOnboarded": false}))?;
+    world
+        .graph()
+        .change_row(&world.tenant, P1, json!({"iosOnboarded": false}))?;
     world.graph().clear_log();
-    let annotate = ["annotate", "cmp", "jamf", "intune.msgraph.dev/reconcile-requested-at=now", "-n", &world.namespace];
+    let annotate = [
+        "annotate",
+        "cmp",
+        "jamf",
+        "intune.msgraph.dev/reconcile-requested-at=now",
+        "-n",
+        &world.namespace,
+    ];
     world.plane.kubectl_ok(&annotate).await?;
     let partners = world.partners();
     wait_for("the echo of the request", PATIENCE, async || {

@@ -393,3 +393,6 @@ fn throttled(left: Duration) -> Failure {
         retry_after: Some(left),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::graph::model::{PerPlatform, Undecodable};
+
+fn partner(id: &str, name: Option<&str>) -> Partner {
+    Partner {
+        id: id.to_owned(),
+        display_name: name.map(str::to_owned),
+        partner_state: "enabled".to_owned(),
+        last_heartbeat: None,
+        onboarded: PerPlatform::default(),
+        assignments: PerPlatform::default(),
+    }
+}
+
+fn unreadable(id: Option<&str>, name: &str) -> Row {
+    Err(Undecodable {
+        id: id.map(str::to_owned),
+        display_name: Some(name.to_owned()),
+        why: "iosOnboarded should be true or false".to_owned(),
+    })
+}
+
+fn listing() -> Listing {
+    let rows = [
+        ("aa", Ok(partner("AA", Some("Example")))),
+        ("bb", Ok(partner("bb", Some("example")))),
+        ("cc", Ok(partner("Cc", None))),
+        ("dd", unreadable(Some("dD"), "Example")),
+        ("ee", unreadable(None, "Nameless")),
+    ];
+    Listing {
+        began: Instant::now(),
+        rows: rows
+            .into_iter()
+            .map(|(id, row)| (id.to_owned(), row))
+            .collect::<BTreeMap<_, _>>(),
+    }
+}
+
+#[test]
+fn a_row_is_found_by_its_id_in_any_case() {
+    let listing = listing();
+    for id in ["aa", "AA", "aA"] {
+        assert_eq!(listing.row(id), Some(&Ok(partner("AA", Some("Example")))));
+    }
+    assert!(listing.row("zz").is_none());
+}
+
+#[test]
+fn a_name_is_exact_and_a_row_that_cannot_be_read_still_has_one() {
+    let listing = listing();
+    // A second one of the name makes it ambiguous, readable or not.
+    assert_eq!(listing.named("Example"), ["AA", "dD"]);
+    assert_eq!(listing.named("example"), ["bb"]);
+    assert_eq!(listing.named("EXAMPLE"), Vec::<String>::new());
+    assert_eq!(listing.named(""), Vec::<String>::new());
+    assert_eq!(listing.named("Nameless"), Vec::<String>::new());
+}

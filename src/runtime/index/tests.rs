@@ -78,7 +78,10 @@ fn partner(key: ObjectKey, uid: u32, created: i64, bound: Option<u8>) -> Partner
 /// Something that happens to the resource with this key, in Kubernetes or in a pass.
 #[derive(Clone, Debug)]
 enum Happens {
-    Put { created: i64, bound: Option<u8> },
+    Put {
+        created: i64,
+        bound: Option<u8>,
+    },
     Suspend(bool),
     Policy(ManagementPolicy),
     Delete,
@@ -87,10 +90,21 @@ enum Happens {
     Status(u8),
     OtherConnection(u8),
     Remove,
-    Bind { object: u8, of_this_one: bool },
-    ConnectionPut { name: u8, access: Option<Access> },
-    ConnectionStatus { name: u8 },
-    ConnectionRemove { name: u8 },
+    Bind {
+        object: u8,
+        of_this_one: bool,
+    },
+    ConnectionPut {
+        name: u8,
+        access: Option<Access>,
+        elsewhere: bool,
+    },
+    ConnectionStatus {
+        name: u8,
+    },
+    ConnectionRemove {
+        name: u8,
+    },
     ListAgain,
 }
 
@@ -108,7 +122,8 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => (0..2_u8).prop_map(OtherConnection),
         1 => Just(Remove),
         4 => (0..2_u8, prop::bool::weighted(0.9)).prop_map(|(object, of_this_one)| Bind { object, of_this_one }),
-        3 => (0..2_u8, access).prop_map(|(name, access)| ConnectionPut { name, access }),
+        3 => (0..2_u8, access, prop::bool::weighted(0.2))
+            .prop_map(|(name, access, elsewhere)| ConnectionPut { name, access, elsewhere }),
         1 => (0..2_u8).prop_map(|name| ConnectionStatus { name }),
         1 => (0..2_u8).prop_map(|name| ConnectionRemove { name }),
         1 => Just(ListAgain),
@@ -128,7 +143,7 @@ impl Model {
         let connection = self.connections.get(&connection_of(partner));
         partner.spec.management_policy != Some(ManagementPolicy::Observe)
             && partner.spec.suspend != Some(true)
-            && connection.is_some_and(|connection| connection.spec.access != Some(Access::ReadOnly))
+            && connection.is_some_and(|it| it.spec.access != Some(Access::ReadOnly) && it.spec.tenant_id == "t")
             && (!partner.deleting || partner.finalizer)
     }
 
@@ -177,9 +192,16 @@ impl Model {
                 };
                 (index.bind(at, &uid, &object), false)
             }
-            Happens::ConnectionPut { name, access } => {
+            Happens::ConnectionPut {
+                name,
+                access,
+                elsewhere,
+            } => {
                 let at = connection_at(*name);
                 let mut next = connection(at.clone(), *access);
+                if *elsewhere {
+                    next.spec.tenant_id = "another".to_owned();
+                }
                 if let Some(was) = self.connections.get(&at) {
                     next.generation = was.generation + i64::from(was.spec != next.spec);
                 }
@@ -271,8 +293,9 @@ proptest! {
         let shared = SharedIndex::new(false);
         let mut index = shared.lock();
         let mut model = Model::default();
+        let first = Happens::ConnectionPut { name: 0, access: None, elsewhere: false };
         for namespace in 0..2 {
-            model.happen(&mut index, &key(namespace, 0), namespace, &Happens::ConnectionPut { name: 0, access: None });
+            model.happen(&mut index, &key(namespace, 0), namespace, &first);
         }
         for (namespace, name, what) in steps {
             let at = key(namespace, name);

@@ -17,7 +17,7 @@ use crate::graph::throttle::BudgetKey;
 use crate::graph::token::{TokenClient, TokenRequest};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::context::Context;
-use crate::runtime::index::{Connection, ObjectKey};
+use crate::runtime::object::{Connection, ObjectKey};
 
 /// What the last pass of a connection has come to. Its partners go by it.
 #[derive(Clone, Debug, PartialEq, Eq)]

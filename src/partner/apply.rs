@@ -11,8 +11,9 @@ use super::{Finding, Pass, was_in_sync};
 use crate::api::reason::Reason;
 use crate::graph::error::FailureKind;
 use crate::graph::session::Trouble;
+use crate::partner::memory::Unverified;
 use crate::runtime::context::Context;
-use crate::runtime::index::{Key, Unverified};
+use crate::runtime::object::Key;
 use crate::runtime::queue::Lane;
 
 /// Corrections of one field within this time count together.

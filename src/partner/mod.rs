@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod claim;
+pub mod memory;
 pub mod observe;
 pub mod plan;
 pub mod report;
@@ -17,8 +18,9 @@ use crate::api::partner::ComplianceManagementPartnerStatus as Status;
 use crate::api::reason::{Applied, Effect, Pair, Reason, Retry};
 use crate::api::{ComplianceManagementPartner, condition};
 use crate::graph::model;
+use crate::partner::memory::PartnerMemory;
 use crate::runtime::context::{Context, Report};
-use crate::runtime::index::{Key, ObjectKey, Partner, PartnerMemory, Written};
+use crate::runtime::object::{Key, ObjectKey, Partner, Written};
 use crate::runtime::queue::Lane;
 use crate::runtime::text;
 use crate::runtime::write::{self, NotWritten};

@@ -13,7 +13,8 @@ use crate::graph::model::Partner;
 use crate::graph::session::Trouble;
 use crate::graph::throttle::Priority;
 use crate::runtime::context::Context;
-use crate::runtime::index::{Key, connection_of};
+use crate::runtime::index::connection_of;
+use crate::runtime::object::Key;
 use crate::runtime::queue::Lane;
 
 /// A row, and how new it is.

@@ -9,8 +9,9 @@ use kube::Client;
 use tokio::sync::{Notify, Semaphore};
 
 use super::events::Events;
-use super::index::{Index, Key, ObjectKey, SharedIndex, Trigger, connection_of};
+use super::index::{Index, SharedIndex, Trigger, connection_of};
 use super::metrics::Metrics;
+use super::object::{Key, ObjectKey};
 use super::queue::{Lane, Limits, Queue};
 use crate::api::reason::Timing;
 use crate::connection::Sessions;

@@ -11,8 +11,8 @@ use kube::api::PostParams;
 use kube::{Api, Client, Resource};
 use tokio::sync::Semaphore;
 
-use super::index::{Object, ObjectKey};
 use super::metrics::Metrics;
+use super::object::{Object, ObjectKey};
 use super::text;
 use crate::api::FIELD_MANAGER;
 

@@ -13,7 +13,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::index::{ObjectKey, SharedIndex};
+use super::index::SharedIndex;
+use super::object::ObjectKey;
 use crate::api::{Condition, ConditionStatus, condition};
 use crate::graph::throttle::Budgets;
 

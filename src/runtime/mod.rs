@@ -10,6 +10,7 @@ pub mod health;
 pub mod index;
 pub mod log;
 pub mod metrics;
+pub mod object;
 pub mod queue;
 pub mod text;
 pub mod watch;

@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 
 use super::context::Context;
 use super::health::Health;
-use super::index::{Connection, Index, Key, ObjectKey, Partner, Trigger};
+use super::index::{Index, Trigger};
 use super::metrics::Metrics;
+use super::object::{Connection, Key, ObjectKey, Partner};
 use super::text;
 use crate::api::{ComplianceManagementPartner, GraphConnection};
 

@@ -8,8 +8,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::index::ObjectKey;
 use super::metrics::Metrics;
+use super::object::ObjectKey;
 use crate::api::FIELD_MANAGER;
 
 /// How long the API server may take to answer.

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::api::connection::Auth;
+use crate::api::partner::ComplianceManagementPartnerStatus;
 use crate::partner::plan::tests::make;
+use crate::runtime::object::{Object, newer};
 
 fn key(namespace: u8, name: u8) -> ObjectKey {
     ObjectKey {

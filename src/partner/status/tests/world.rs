@@ -11,7 +11,9 @@ use crate::api::partner::{ComplianceManagementPartnerSpec as Spec, ManagementPol
 use crate::partner::claim::ObjectId;
 use crate::partner::plan::tests::{make, schema};
 use crate::partner::plan::{Plan, managed, plan};
-use crate::runtime::index::{Key, Object, ObjectKey, Partner as Resource, SharedIndex, Trigger};
+use crate::runtime::index::{SharedIndex, Trigger};
+use crate::runtime::object::Partner as Resource;
+use crate::runtime::object::{Key, Object, ObjectKey};
 use proptest::prelude::*;
 
 const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";

@@ -1,0 +1,148 @@
+//! Resources as far as passes read them (pure): what a watch brings, less all metadata that nobody asks for.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::connection::{GraphConnectionSpec, GraphConnectionStatus};
+use crate::api::partner::{ComplianceManagementPartnerSpec, ComplianceManagementPartnerStatus};
+use crate::api::{ComplianceManagementPartner, FINALIZER, GraphConnection, RECONCILE_ANNOTATION};
+
+/// The name of a resource, in its namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What is queued: a resource of one of the two kinds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// A `ComplianceManagementPartner`.
+    Partner(ObjectKey),
+    /// A `GraphConnection`.
+    Connection(ObjectKey),
+}
+
+/// A resource, as far as passes read it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object<Spec, Status> {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `metadata.creationTimestamp`.
+    pub created: Timestamp,
+    /// Whether it has a deletionTimestamp.
+    pub deleting: bool,
+    /// Whether it has our finalizer.
+    pub finalizer: bool,
+    /// The value of the annotation that asks for a pass.
+    pub request: Option<String>,
+    /// `spec`.
+    pub spec: Spec,
+    /// `status`, empty where there is none.
+    pub status: Status,
+}
+
+/// A `ComplianceManagementPartner`, as far as passes read it.
+pub type Partner = Object<ComplianceManagementPartnerSpec, ComplianceManagementPartnerStatus>;
+/// A `GraphConnection`, as far as passes read it.
+pub type Connection = Object<GraphConnectionSpec, GraphConnectionStatus>;
+
+fn object<R, Spec, Status>(resource: &R, spec: Spec, status: Status) -> Object<Spec, Status>
+where
+    R: kube::Resource,
+{
+    let meta = resource.meta();
+    Object {
+        key: ObjectKey {
+            namespace: resource.namespace().unwrap_or_default(),
+            name: resource.name_any(),
+        },
+        uid: resource.uid().unwrap_or_default(),
+        resource_version: resource.resource_version().unwrap_or_default(),
+        generation: meta.generation.unwrap_or_default(),
+        created: meta
+            .creation_timestamp
+            .as_ref()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        deleting: meta.deletion_timestamp.is_some(),
+        finalizer: resource.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
+        request: resource
+            .annotations()
+            .get(RECONCILE_ANNOTATION)
+            .map(|value| value.chars().take(256).collect()),
+        spec,
+        status,
+    }
+}
+
+impl From<ComplianceManagementPartner> for Partner {
+    fn from(mut resource: ComplianceManagementPartner) -> Self {
+        let status = resource.status.take().unwrap_or_default();
+        object(&resource, resource.spec.clone(), status)
+    }
+}
+
+impl From<GraphConnection> for Connection {
+    fn from(mut resource: GraphConnection) -> Self {
+        let status = resource.status.take().unwrap_or_default();
+        object(&resource, resource.spec.clone(), status)
+    }
+}
+
+impl<Spec: PartialEq, Status> Object<Spec, Status> {
+    /// Whether a pass is due because the resource has become `next`: spec, our annotation, deletion or finalizers have
+    /// changed. A write of status alone is no reason.
+    pub(super) fn asks_for_a_pass(&self, next: &Self) -> bool {
+        self.uid != next.uid
+            || self.generation != next.generation
+            || self.request != next.request
+            || self.deleting != next.deleting
+            || self.finalizer != next.finalizer
+    }
+}
+
+/// The newer of the watch's copy of a status and the one that this process wrote last.
+#[derive(Clone, Debug)]
+pub struct Written<Status> {
+    /// The resourceVersion that the write got.
+    pub resource_version: String,
+    /// What was written.
+    pub status: Status,
+}
+
+impl<Status: PartialEq> Written<Status> {
+    /// Whether the watch's copy serves as well as this one: it is newer, or it is this very write and shows all of it.
+    ///
+    /// An API server with an older CRD drops fields from a write. As long as the copy without them is this write's, what
+    /// was written counts, or every pass would write it again.
+    #[must_use]
+    pub fn is_caught_up(&self, resource_version: &str, status: &Status) -> bool {
+        newer(resource_version, &self.resource_version)
+            || (resource_version == self.resource_version && *status == self.status)
+    }
+}
+
+/// Which of two resourceVersions is the newer one: Kubernetes promises since 1.35 that they compare as numbers.
+#[must_use]
+pub fn newer(a: &str, b: &str) -> bool {
+    match (a.parse::<u128>(), b.parse::<u128>()) {
+        (Ok(a), Ok(b)) => a > b,
+        _ => true,
+    }
+}

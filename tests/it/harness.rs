@@ -14,6 +14,8 @@ mod certificates;
 mod control_plane;
 #[path = "harness/crds.rs"]
 mod crds;
+#[path = "harness/objects.rs"]
+mod objects;
 #[path = "harness/process.rs"]
 mod process;
 #[path = "harness/scratch.rs"]
@@ -25,10 +27,11 @@ mod world;
 
 pub use control_plane::{ControlPlane, Options};
 pub use crds::{CRD_NAMES, crds_folder, install_crds};
+pub use objects::merge;
 pub use process::{Process, free_port, leashed};
 pub use scratch::Scratch;
 pub use wait::{Observation, wait_for};
-pub use world::{CLIENT_SECRET, OPERATOR, PATIENCE, WRITE_ROLE, World, checkout, merge};
+pub use world::{CLIENT_SECRET, OPERATOR, PATIENCE, WRITE_ROLE, World, checkout};
 
 /// Makes aws-lc-rs the TLS provider of this process, as it is the operator's; any call but the first does nothing.
 pub fn install_tls_provider() {

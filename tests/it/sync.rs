@@ -172,11 +172,8 @@ async fn ten_idle_polls_are_one_list_each_and_write_nothing() -> anyhow::Result<
     let mut config = world.config();
     config.timing.sync_interval = Duration::from_secs(1);
     world.start_with(config).await?;
-    for number in 0..5 {
-        world.in_sync(&format!("p{number}")).await?;
-    }
+    let from = world.settled(&["p0", "p1", "p2", "p3", "p4"], true).await?;
     world.graph().clear_log();
-    let from = world.plane.audit_position()?;
     world.graph().wait_for_requests(Request::is_list, 10, PATIENCE).await?;
     let requests = world.graph().requests_where(Request::is_graph);
     assert!(requests.iter().all(Request::is_list), "{requests:#?}");

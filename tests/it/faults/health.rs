@@ -83,9 +83,8 @@ async fn a_heartbeat_that_moves_a_little_writes_no_status() -> anyhow::Result<()
     let mut config = world.config();
     config.timing.sync_interval = Duration::from_secs(1);
     world.start_with(config).await?;
+    let position = world.settled(&["jamf"], false).await?;
     let before = world.in_sync("jamf").await?;
-    world.connection_is("contoso", "True", "Connected").await?;
-    let position = world.plane.audit_position()?;
     for minute in 1..4 {
         heartbeat(&world, &ago(1_800 - 60 * minute))?;
         world.graph().clear_log();

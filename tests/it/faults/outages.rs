@@ -87,13 +87,13 @@ async fn an_outage_leaves_what_was_applied_as_it_was_and_writes_nothing() -> any
     let mut config = world.config();
     config.timing.sync_interval = Duration::from_secs(1);
     world.start_with(config).await?;
+    let position = world.settled(&["jamf"], true).await?;
     let before = world.in_sync("jamf").await?;
-    world.connection_is("contoso", "True", "Connected").await?;
-    let position = world.plane.audit_position()?;
+    // The outage comes first: a poll between the two would correct the drift.
+    let outage = world.graph().script(Script::graph().answer(Answer::status(503)));
     world
         .graph()
         .change_row(&world.tenant, P1, json!({"iosOnboarded": false}))?;
-    let outage = world.graph().script(Script::graph().answer(Answer::status(503)));
     world.graph().clear_log();
     let failed = |request: &Request| request.status == Some(503);
     world.graph().wait_for_requests(failed, 6, PATIENCE).await?;

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 
+use crate::objects::{Creatable, merge, with_type};
 use crate::{ControlPlane, install_crds, wait_for};
 
 /// The longest that a test waits for something that happens at once on an idle machine.
@@ -449,6 +450,38 @@ impl World {
         .await
     }
 
+    /// The place in the audit log after all that the operator wrote until these partners were in sync: their status, the
+    /// connection's, and where they were `updated` the event that says so. Events are written beside the passes, and
+    /// the log is behind the answers.
+    pub async fn settled(&self, partners: &[&str], updated: bool) -> anyhow::Result<u64> {
+        for name in partners {
+            self.in_sync(name).await?;
+            if updated {
+                self.event(name, "Updated").await?;
+            }
+        }
+        self.connection_is("contoso", "True", "Connected").await?;
+        let events = if updated { partners.len() } else { 0 };
+        wait_for("the operator's writes in the audit log", PATIENCE, async || {
+            let writes = self.operator_writes_since(0)?;
+            let of = |resource: &str| {
+                let resource = Some(resource);
+                let named = |write: &&Value| write.pointer("/objectRef/resource").and_then(Value::as_str) == resource;
+                writes.iter().filter(named).count()
+            };
+            let seen = (of("compliancemanagementpartners"), of("graphconnections"), of("events"));
+            if seen.0 >= partners.len() && seen.1 >= 1 && seen.2 >= events {
+                Ok(())
+            } else {
+                Err(anyhow::anyhow!(
+                    "statuses of partners, of connections, and events: {seen:?}"
+                ))
+            }
+        })
+        .await?;
+        self.plane.audit_position()
+    }
+
     /// The requests of this world's operator to the API server that changed something, after a place in the audit log.
     pub fn operator_writes_since(&self, position: u64) -> anyhow::Result<Vec<Value>> {
         let user = format!("system:serviceaccount:{}:{OPERATOR}", self.namespace);
@@ -471,51 +504,4 @@ impl World {
 fn is(conditions: &[Condition], kind: &str, status: &str, reason: &str) -> bool {
     condition(conditions, kind)
         .is_some_and(|found| format!("{:?}", found.status) == status && (reason.is_empty() || found.reason == reason))
-}
-
-fn with_type<K: kube::Resource<DynamicType = ()>>(mut object: Value) -> Value {
-    if let Some(object) = object.as_object_mut() {
-        object.insert("apiVersion".to_owned(), json!(K::api_version(&())));
-        object.insert("kind".to_owned(), json!(K::kind(&())));
-    }
-    object
-}
-
-/// Lays one JSON object over another; a null takes a key away.
-pub fn merge(base: &mut Value, over: Value) {
-    match (base, over) {
-        (Value::Object(base), Value::Object(over)) => {
-            for (key, value) in over {
-                if value.is_null() {
-                    base.remove(&key);
-                } else {
-                    merge(base.entry(key).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (base, over) => *base = over,
-    }
-}
-
-/// Kinds that [`World::create`] can make.
-pub trait Creatable: Sized {
-    /// The API of the kind.
-    fn api(client: Client, namespace: Option<&str>) -> Api<Self>;
-}
-
-macro_rules! in_namespaces {
-    ($($kind:ty),*) => {$(
-        impl Creatable for $kind {
-            fn api(client: Client, namespace: Option<&str>) -> Api<Self> {
-                Api::namespaced(client, namespace.unwrap_or("default"))
-            }
-        }
-    )*};
-}
-in_namespaces!(ServiceAccount, Role, RoleBinding);
-
-impl Creatable for Namespace {
-    fn api(client: Client, _: Option<&str>) -> Api<Self> {
-        Api::all(client)
-    }
 }

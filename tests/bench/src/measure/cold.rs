@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use compliance_partner_operator::api::ComplianceManagementPartner;
 use compliance_partner_operator::api::partner::ComplianceManagementPartnerStatus as Status;
-use compliance_partner_operator::runtime::index::ObjectKey;
+use compliance_partner_operator::runtime::object::ObjectKey;
 use compliance_partner_operator::runtime::metrics::Metrics;
 use compliance_partner_operator::runtime::write;
 use futures::{StreamExt as _, TryStreamExt as _, stream};

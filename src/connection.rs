@@ -16,8 +16,8 @@ use crate::graph::session::{Listing, Session, Trouble};
 use crate::graph::throttle::Priority;
 use crate::partner::status::{self, Judgement};
 use crate::runtime::context::{Context, Report};
-use crate::runtime::index::connection_of;
-use crate::runtime::object::{Connection, Key, ObjectKey, Partner, Written};
+use crate::runtime::index::Trigger;
+use crate::runtime::object::{Connection, Key, ObjectKey, Partner};
 use crate::runtime::queue::Lane;
 use crate::runtime::text;
 use crate::runtime::write::{self, NotWritten};
@@ -52,9 +52,10 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
         },
     };
     let written = write_status(ctx, &object, &verdict, listing.as_deref()).await;
-    let wait = settle(ctx, key, &object, &verdict, retry_after);
+    let shortest = shortest_interval(ctx, key);
+    let wait = settle(ctx, &object, &verdict, retry_after, shortest);
     let changed = lane == Lane::Edit || before.as_ref() != Some(&verdict);
-    wake_partners(ctx, key, changed, listing.as_deref());
+    wake_partners(ctx, key, changed, listing.as_deref(), shortest);
     if let Some(wait) = wait {
         ctx.queue
             .schedule(Key::Connection(key.clone()), Lane::Bulk, began + wait);
@@ -120,17 +121,16 @@ async fn visit(
     session.list(began, priority).await
 }
 
-/// Remembers the verdict, and tells when the next pass is due.
+/// Remembers the verdict, and tells when the next pass is due. `shortest` is what [`shortest_interval`] gives.
 fn settle(
     ctx: &Context,
-    key: &ObjectKey,
     object: &Connection,
     verdict: &ConnectionVerdict,
     retry_after: Option<Duration>,
+    shortest: Duration,
 ) -> Option<Duration> {
     let timing = &ctx.config.timing;
-    let shortest = shortest_interval(ctx, key);
-    ctx.sessions.with(key, |state| {
+    ctx.sessions.with(&object.key, |state| {
         if state.uid != object.uid {
             return None;
         }
@@ -171,8 +171,7 @@ fn shortest_interval(ctx: &Context, key: &ObjectKey) -> Duration {
 
 /// Brings the next listing forward where this partner wants one sooner than was planned.
 pub fn pace(ctx: &Context, partner: &Partner) {
-    let key = connection_of(partner);
-    let Some(connection) = ctx.index.lock().connection(&key).map(|entry| Arc::clone(&entry.object)) else {
+    let Some(connection) = ctx.index.lock().connection_used_by(partner).cloned() else {
         return;
     };
     let verdict = ctx.sessions.verdict_of(&connection);
@@ -180,9 +179,10 @@ pub fn pace(ctx: &Context, partner: &Partner) {
     if let (Some(Reason::Connected), Some(listing)) = (verdict.map(|verdict| verdict.reason), listing)
         && partner.spec.suspend != Some(true)
     {
-        let jitter = ctx.sessions.with(&key, |state| state.jitter).unwrap_or(1.0);
+        let jitter = ctx.sessions.with(&connection.key, |state| state.jitter).unwrap_or(1.0);
         let due = listing.began + sync_interval(ctx, partner.spec.sync_interval.as_deref()).mul_f64(jitter);
-        ctx.queue.schedule(Key::Connection(key), Lane::Bulk, due);
+        ctx.queue
+            .schedule(Key::Connection(connection.key.clone()), Lane::Bulk, due);
     }
 }
 
@@ -195,7 +195,7 @@ pub fn sync_interval(ctx: &Context, own: Option<&str>) -> Duration {
 
 /// Queues the partners whose turn it is: all where the connection or its verdict has changed, else those whose poll is
 /// due.
-fn wake_partners(ctx: &Context, key: &ObjectKey, changed: bool, listing: Option<&Listing>) {
+fn wake_partners(ctx: &Context, key: &ObjectKey, changed: bool, listing: Option<&Listing>, shortest: Duration) {
     if changed {
         let triggers = ctx.index.lock().around_connection(key);
         ctx.queue.push_all(&triggers);
@@ -203,7 +203,7 @@ fn wake_partners(ctx: &Context, key: &ObjectKey, changed: bool, listing: Option<
     }
     let Some(listing) = listing else { return };
     let jitter = ctx.sessions.with(key, |state| state.jitter).unwrap_or(1.0);
-    let tolerance = shortest_interval(ctx, key).mul_f64(0.2);
+    let tolerance = shortest.mul_f64(0.2);
     let index = ctx.index.lock();
     let due = |partner: &ObjectKey| {
         let Some(entry) = index.partner(partner) else {
@@ -213,11 +213,13 @@ fn wake_partners(ctx: &Context, key: &ObjectKey, changed: bool, listing: Option<
         let read = entry.memory.read_at;
         read.is_none_or(|read| listing.began.saturating_duration_since(read) + tolerance >= interval)
     };
-    let keys: Vec<ObjectKey> = index.partners_of(key).into_iter().filter(due).collect();
+    let poll = |partner| Trigger {
+        key: Key::Partner(partner),
+        lane: Lane::Bulk,
+    };
+    let triggers: Vec<Trigger> = index.partners_of(key).into_iter().filter(due).map(poll).collect();
     drop(index);
-    for partner in keys {
-        ctx.queue.push(Key::Partner(partner), Lane::Bulk);
-    }
+    ctx.queue.push_all(&triggers);
 }
 
 /// Writes the connection's status where it differs. `Ok(true)` where it did.
@@ -245,28 +247,18 @@ async fn write_status(
     if next == previous {
         return Ok(false);
     }
-    let written = write::status::<GraphConnection, _>(&ctx.client, &ctx.metrics, &object.key, &object.uid, &next).await;
-    match written {
-        Ok(write::Write::Gone) => return Ok(false),
-        Ok(write::Write::Done(resource_version)) => {
-            let mut index = ctx.index.lock();
-            let entry = index.connection_mut(&object.key);
-            if let Some(entry) = entry.filter(|entry| entry.object.uid == object.uid) {
-                let written = Written {
-                    resource_version,
-                    status: next.clone(),
-                };
-                // The watch may have caught up with the write already.
-                let caught_up = written.is_caught_up(&entry.object.resource_version, &entry.object.status);
-                entry.written = (!caught_up).then_some(written);
-            }
-        }
-        Err(error) => {
-            let error = text::clean(&error.to_string(), 300);
-            tracing::warn!(connection = %object.key, error, "the status could not be written; it is tried again");
-            return Err(NotWritten);
-        }
+    let written = write::status::<GraphConnection, _, _>(&ctx.client, &ctx.metrics, object, &next).await?;
+    let Some(written) = written else {
+        return Ok(false);
+    };
+    let mut index = ctx.index.lock();
+    let entry = index.connection_mut(&object.key);
+    if let Some(entry) = entry.filter(|entry| entry.object.uid == object.uid) {
+        entry.written = Some(written);
+        // The watch may have brought the write already.
+        entry.object.catch_up(&mut entry.written);
     }
+    drop(index);
     if let Some(notice) = crate::partner::report::ready_turned_false(&previous.conditions, &next.conditions) {
         ctx.events.publish::<GraphConnection, _, _>(object, notice);
     }
@@ -278,13 +270,10 @@ fn previous_status(ctx: &Context, object: &Connection) -> GraphConnectionStatus 
     let entry = index
         .connection(&object.key)
         .filter(|entry| entry.object.uid == object.uid);
-    match entry {
-        Some(entry) => match &entry.written {
-            Some(written) => written.status.clone(),
-            None => entry.object.status.clone(),
-        },
-        None => object.status.clone(),
-    }
+    let newest = entry.map_or(&object.status, |entry| {
+        entry.object.newest_status(entry.written.as_ref())
+    });
+    newest.clone()
 }
 
 fn next_status(

@@ -160,7 +160,7 @@ mod tests {
     fn every_address_is_a_plain_https_origin() {
         for cloud in Cloud::ALL {
             for address in [cloud.authority(), cloud.graph_root()] {
-                let parsed = url::Url::parse(address).unwrap();
+                let parsed = reqwest::Url::parse(address).unwrap();
                 assert_eq!(parsed.scheme(), "https", "{address}");
                 assert_eq!(parsed.path(), "/", "{address}");
                 assert!(!address.ends_with('/'), "{address}");

@@ -62,18 +62,19 @@ pub async fn apply(
     }
     let generation = pass.object.generation;
     let last = pass.memory.unverified.take();
-    let mut last = last.filter(|last| last.generation == generation);
+    let last = last.filter(|last| last.generation == generation);
     if planned.is_empty() {
         return Some(settled(&planned, &seen, last.is_some()));
     }
     // What was sent and still shows the value that it had before is waited for; all else is sent.
+    let sent = last.as_ref().map(|last| last.sent.as_slice()).unwrap_or_default();
     let (waiting, todo): (Vec<Change>, Vec<Change>) = planned
         .changes
         .iter()
         .cloned()
-        .partition(|change| last.as_ref().is_some_and(|last| last.sent.contains(change)));
+        .partition(|change| sent.contains(change));
     if todo.is_empty()
-        && let Some(mut last) = last.take()
+        && let Some(mut last) = last
     {
         last.reads = (last.reads + 1).min(ctx.config.timing.grace.len());
         last.sent = waiting;
@@ -81,7 +82,11 @@ pub async fn apply(
         pass.memory.unverified = Some(last);
         return Some(with(finding, &seen, Some(planned)));
     }
-    send(ctx, pass, target, seen, planned, waiting, todo, bound).await
+    let todo = Plan {
+        changes: todo,
+        unsupported: planned.unsupported,
+    };
+    send(ctx, pass, target, seen, waiting, todo, bound).await
 }
 
 /// Whether this resource may write, by what the index has now.
@@ -187,22 +192,16 @@ fn unconfirmed(ctx: &Context, unverified: &Unverified) -> Finding {
     Finding::new(Reason::UpdateIneffective, message)
 }
 
-/// Sends what is to be sent and reads the object again.
-#[allow(clippy::too_many_arguments)]
+/// Sends what is to be sent and reads the object again. What is `waiting` was sent before.
 async fn send(
     ctx: &Context,
     pass: &mut Pass,
     target: &Target,
     before: Observed,
-    planned: Plan,
     waiting: Vec<Change>,
-    todo: Vec<Change>,
+    todo: Plan,
     bound: &ObjectId,
 ) -> Option<Finding> {
-    let todo = Plan {
-        changes: todo,
-        unsupported: planned.unsupported.clone(),
-    };
     let lock = ctx.writers.of(bound);
     let Ok(_writing) = lock.try_lock() else {
         // Another resource writes to this object: what was read may be outdated when it is done.
@@ -220,6 +219,7 @@ async fn send(
             let (outcome, request_id) = untaken(&trouble);
             audit(pass, &id, &todo, outcome, request_id);
             let finding = observe::finding(ctx, pass, &trouble, target, true).await;
+            let planned = plan(&pass.object.spec, &before.row);
             return Some(with(*finding, &before, Some(planned)));
         }
     };

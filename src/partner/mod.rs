@@ -20,9 +20,8 @@ use crate::api::{ComplianceManagementPartner, condition};
 use crate::graph::model;
 use crate::partner::memory::PartnerMemory;
 use crate::runtime::context::{Context, Report};
-use crate::runtime::object::{Key, ObjectKey, Partner, Written};
+use crate::runtime::object::{Key, ObjectKey, Partner};
 use crate::runtime::queue::Lane;
-use crate::runtime::text;
 use crate::runtime::write::{self, NotWritten};
 use report::Deeds;
 use status::{Binding, Judgement, Seen, Verdict};
@@ -145,10 +144,7 @@ fn begin(ctx: &Context, key: &ObjectKey) -> Option<Pass> {
         return None;
     }
     let mut memory = entry.memory.clone();
-    let status = memory
-        .written
-        .as_ref()
-        .map_or_else(|| object.status.clone(), |written| written.status.clone());
+    let status = object.newest_status(memory.written.as_ref()).clone();
     let request = object
         .request
         .clone()
@@ -279,11 +275,7 @@ fn keep(ctx: &Context, pass: Pass) {
     };
     entry.memory = pass.memory;
     // The watch may have caught up with the write while the pass went on, and what the pause was for may be over.
-    let object = &entry.object;
-    let caught_up = |written: &Written<_>| written.is_caught_up(&object.resource_version, &object.status);
-    if entry.memory.written.as_ref().is_some_and(caught_up) {
-        entry.memory.written = None;
-    }
+    entry.object.catch_up(&mut entry.memory.written);
     if entry.wakes != pass.wakes {
         entry.memory.hold_until = None;
     }
@@ -357,24 +349,12 @@ async fn write_status(ctx: &Context, pass: &mut Pass, next: &Status) -> Result<(
     } else {
         ctx.status_slots.acquire().await.ok()
     };
-    let write =
-        write::status::<ComplianceManagementPartner, _>(&ctx.client, &ctx.metrics, &object.key, &object.uid, next);
-    match write.await {
-        Ok(write::Write::Gone) => Ok(()),
-        Ok(write::Write::Done(resource_version)) => {
-            pass.memory.write_backoff.reset();
-            pass.memory.written = Some(Written {
-                resource_version,
-                status: next.clone(),
-            });
-            Ok(())
-        }
-        Err(error) => {
-            let error = text::clean(&error.to_string(), 300);
-            tracing::warn!(partner = %object.key, error, "the status could not be written; it is tried again");
-            Err(NotWritten)
-        }
+    let written = write::status::<ComplianceManagementPartner, _, _>(&ctx.client, &ctx.metrics, object, next).await?;
+    if written.is_some() {
+        pass.memory.write_backoff.reset();
+        pass.memory.written = written;
     }
+    Ok(())
 }
 
 /// Whether the generation of the resource has been in sync before, so that a difference now is drift.

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::resolve::Target;
 use super::status::{Binding, HeartbeatRules};
 use super::{Finding, Pass};
@@ -141,10 +143,11 @@ fn turns_stale(row: &Partner, listed: Instant, rules: HeartbeatRules) -> bool {
     let Some(heartbeat) = row.last_heartbeat else {
         return false;
     };
-    let age = jiff::Timestamp::now().duration_since(heartbeat);
-    let stale_after = jiff::SignedDuration::try_from(rules.stale_after).unwrap_or(jiff::SignedDuration::MAX);
-    let then = age - jiff::SignedDuration::try_from(listed.elapsed()).unwrap_or_default();
-    age > stale_after && then <= stale_after
+    let now = Timestamp::now();
+    let then = SignedDuration::try_from(listed.elapsed())
+        .ok()
+        .and_then(|ago| now.checked_sub(ago).ok());
+    rules.is_stale(heartbeat, now) && then.is_some_and(|then| !rules.is_stale(heartbeat, then))
 }
 
 /// Finds the one object with the display name that spec names.

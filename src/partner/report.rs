@@ -1,6 +1,8 @@
 //! What is told as events (pure): the status before and after, and what the pass did.
 
+use super::status::STALE;
 use crate::api::partner::ComplianceManagementPartnerStatus as Status;
+use crate::api::reason::Reason;
 use crate::api::{Condition, ConditionStatus, condition};
 use crate::runtime::events::Notice;
 
@@ -69,8 +71,7 @@ pub fn notices(previous: &Status, next: &Status, deeds: &Deeds) -> Vec<Notice> {
             warning: true,
             reason: "HeartbeatStale".to_owned(),
             action: "Observe",
-            note: "The partner's last heartbeat is too old: check its service and the connection in its console."
-                .to_owned(),
+            note: STALE.to_owned(),
         });
     }
     notices.extend(ready_turned_false(&previous.conditions, &next.conditions));
@@ -86,7 +87,7 @@ pub fn ready_turned_false(previous: &[Condition], next: &[Condition]) -> Option<
         return None;
     }
     // A change that Graph takes its time to show is no trouble yet.
-    if ready.reason == "Verifying" {
+    if ready.reason == Reason::Verifying.as_str() {
         return None;
     }
     Some(Notice {

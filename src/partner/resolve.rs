@@ -8,7 +8,6 @@ use crate::api::reason::{Applied, Reason};
 use crate::connection::ConnectionVerdict;
 use crate::graph::session::Session;
 use crate::runtime::context::Context;
-use crate::runtime::index::connection_of;
 
 /// Where the pass goes on.
 pub struct Target {
@@ -48,10 +47,10 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
         let message = "Suspended by spec.suspend: Graph is neither read nor written.";
         return stop(Finding::new(Reason::Suspended, message));
     }
-    let key = connection_of(object);
+    let name = &object.spec.connection_ref.name;
     let (connection, enforce) = {
         let index = ctx.index.lock();
-        let connection = index.connection(&key).map(|entry| Arc::clone(&entry.object));
+        let connection = index.connection_used_by(object).cloned();
         (connection, index.enforces(object))
     };
     if enforce && object.spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Reset {
@@ -60,10 +59,7 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
         return stop(Finding::new(Reason::NotSupportedYet, message));
     }
     let Some(connection) = connection else {
-        let message = format!(
-            "GraphConnection {} does not exist in this namespace: create it.",
-            key.name
-        );
+        let message = format!("GraphConnection {name} does not exist in this namespace: create it.");
         return stop(Finding::new(Reason::ConnectionNotFound, message));
     };
     let Some(verdict) = ctx.sessions.verdict_of(&connection) else {
@@ -72,7 +68,7 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
     let trouble = match verdict.reason {
         Reason::Connected => None,
         reason if reason.is_transient() => Some(verdict),
-        _ => return stop(not_ready(&key.name, &verdict)),
+        _ => return stop(not_ready(name, &verdict)),
     };
     let Some(open) = ctx.sessions.get(&connection) else {
         return Resolved::Wait;
@@ -82,11 +78,10 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
         let (tenant, cloud) = (status.tenant_id.as_deref(), status.cloud.as_deref());
         if tenant != Some(open.tenant.as_str()) || cloud != Some(open.cloud.name()) {
             let message = format!(
-                "The resource is bound to {bound} of tenant {} ({}), but GraphConnection {} is now for another tenant. \
+                "The resource is bound to {bound} of tenant {} ({}), but GraphConnection {name} is now for another tenant. \
                  Put the connection back, or create this resource anew.",
                 tenant.unwrap_or("unknown"),
-                cloud.unwrap_or("unknown"),
-                key.name
+                cloud.unwrap_or("unknown")
             );
             return stop(Finding::gone(Reason::TenantChanged, message));
         }
@@ -117,7 +112,6 @@ fn not_ready(connection: &str, verdict: &ConnectionVerdict) -> Finding {
 /// Whether the session that a pass goes by is still that of its connection as it is now.
 #[must_use]
 pub fn session_is_current(ctx: &Context, pass: &Pass) -> bool {
-    let key = connection_of(&pass.object);
-    let connection = ctx.index.lock().connection(&key).map(|entry| Arc::clone(&entry.object));
+    let connection = ctx.index.lock().connection_used_by(&pass.object).cloned();
     connection.is_some_and(|connection| ctx.sessions.get(&connection).is_some())
 }

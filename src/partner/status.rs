@@ -44,6 +44,17 @@ pub struct HeartbeatRules {
     pub resolution: Duration,
 }
 
+/// What is said of a stale heartbeat, in the condition and in the event.
+pub const STALE: &str = "The partner's last heartbeat is too old: check its service and the connection in its console.";
+
+impl HeartbeatRules {
+    /// Whether a heartbeat is stale at a time. One in the future is not.
+    #[must_use]
+    pub fn is_stale(self, heartbeat: Timestamp, at: Timestamp) -> bool {
+        at.duration_since(heartbeat) > SignedDuration::try_from(self.stale_after).unwrap_or(SignedDuration::MAX)
+    }
+}
+
 /// What `Ready`, `Synced` and the pair are judged by.
 #[derive(Clone, Debug)]
 pub struct Judgement {
@@ -327,10 +338,8 @@ fn fresh(
             "Graph has never had a heartbeat of the partner.",
         );
     };
-    let age = now.duration_since(heartbeat);
-    if age > SignedDuration::try_from(rules.stale_after).unwrap_or(SignedDuration::MAX) {
-        let message = "The partner's last heartbeat is too old: check its service and the connection in its console.";
-        return (ConditionStatus::False, "Stale", message);
+    if rules.is_stale(heartbeat, now) {
+        return (ConditionStatus::False, "Stale", STALE);
     }
     (ConditionStatus::True, "Fresh", "The partner reports to Intune.")
 }

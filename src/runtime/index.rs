@@ -127,6 +127,12 @@ impl Index {
         self.connections.get_mut(key)
     }
 
+    /// The connection that a partner names, where it is there.
+    #[must_use]
+    pub fn connection_used_by(&self, partner: &Partner) -> Option<&Arc<Connection>> {
+        self.connections.get(&connection_of(partner)).map(|entry| &entry.object)
+    }
+
     /// The partners that use a connection.
     #[must_use]
     pub fn partners_of(&self, connection: &ObjectKey) -> Vec<ObjectKey> {
@@ -143,9 +149,8 @@ impl Index {
         !self.observe_only
             && partner.spec.management_policy.unwrap_or_default() == ManagementPolicy::Enforce
             && self
-                .connections
-                .get(&connection_of(partner))
-                .is_some_and(|entry| entry.object.spec.access.unwrap_or_default() == Access::ReadWrite)
+                .connection_used_by(partner)
+                .is_some_and(|connection| connection.spec.access.unwrap_or_default() == Access::ReadWrite)
     }
 
     /// Who may write to an object.
@@ -166,8 +171,8 @@ impl Index {
 
     /// Whether the partner's connection leads to the tenant that the object is in.
     fn reaches(&self, partner: &Partner, object: &ObjectId) -> bool {
-        self.connections.get(&connection_of(partner)).is_some_and(|entry| {
-            let spec = &entry.object.spec;
+        self.connection_used_by(partner).is_some_and(|connection| {
+            let spec = &connection.spec;
             spec.tenant_id == object.tenant && spec.cloud.unwrap_or_default().name() == object.cloud
         })
     }
@@ -195,14 +200,7 @@ impl Index {
         match self.partners.get_mut(&key) {
             Some(entry) if entry.object.uid == object.uid => {
                 let asks = entry.object.asks_for_a_pass(&object);
-                if entry
-                    .memory
-                    .written
-                    .as_ref()
-                    .is_some_and(|written| written.is_caught_up(&object.resource_version, &object.status))
-                {
-                    entry.memory.written = None;
-                }
+                object.catch_up(&mut entry.memory.written);
                 let before = connection_of(&entry.object);
                 entry.object = Arc::clone(&object);
                 if asks {
@@ -259,10 +257,10 @@ impl Index {
             (tenant_id.clone(), cloud.unwrap_or_default(), access.unwrap_or_default())
         };
         let claims_move = leads(&entry.object) != leads(&object);
-        let caught_up = |written: &Written<_>| written.is_caught_up(&object.resource_version, &object.status);
-        if entry.object.uid != object.uid || entry.written.as_ref().is_some_and(caught_up) {
+        if entry.object.uid != object.uid {
             entry.written = None;
         }
+        object.catch_up(&mut entry.written);
         entry.object = object;
         let mut triggers = if asks { vec![itself] } else { Vec::new() };
         if claims_move {

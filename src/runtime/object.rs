@@ -105,6 +105,24 @@ impl From<GraphConnection> for Connection {
     }
 }
 
+impl<Spec, Status: PartialEq> Object<Spec, Status> {
+    /// The newest status that is known: what this process wrote last, where the watch has not caught up with that yet.
+    #[must_use]
+    pub fn newest_status<'a>(&'a self, written: Option<&'a Written<Status>>) -> &'a Status {
+        written.map_or(&self.status, |written| &written.status)
+    }
+
+    /// Forgets a write that this copy has caught up with.
+    pub fn catch_up(&self, written: &mut Option<Written<Status>>) {
+        if written
+            .as_ref()
+            .is_some_and(|written| written.is_caught_up(&self.resource_version, &self.status))
+        {
+            *written = None;
+        }
+    }
+}
+
 impl<Spec: PartialEq, Status> Object<Spec, Status> {
     /// Whether a pass is due because the resource has become `next`: spec, our annotation, deletion or finalizers have
     /// changed. A write of status alone is no reason.
@@ -117,7 +135,7 @@ impl<Spec: PartialEq, Status> Object<Spec, Status> {
     }
 }
 
-/// The newer of the watch's copy of a status and the one that this process wrote last.
+/// A status that this process wrote, kept until the watch has caught up with it.
 #[derive(Clone, Debug)]
 pub struct Written<Status> {
     /// The resourceVersion that the write got.

@@ -9,59 +9,59 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::metrics::Metrics;
-use super::object::ObjectKey;
+use super::object::{Object, Written};
+use super::text;
 use crate::api::FIELD_MANAGER;
 
 /// How long the API server may take to answer.
 const LONGEST_WRITE: Duration = Duration::from_secs(15);
 
-/// How a write of status ended.
-#[derive(Debug)]
-pub enum Write {
-    /// It was taken, and the object has this resourceVersion now.
-    Done(String),
-    /// The object is gone.
-    Gone,
-}
-
-/// A status that could not be written; it has been told.
-#[derive(Clone, Copy, Debug)]
+/// A status that could not be written; the log has told it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the status could not be written")]
 pub struct NotWritten;
 
-/// Writes the whole status of one object.
+/// Writes the whole status of one object. `None` where the object is gone.
 ///
 /// The uid is part of what is applied, so that an object of the same name that was made meanwhile is not written to.
 ///
 /// # Errors
-/// Whatever the API server refuses; the caller tries again later.
-pub async fn status<K, S>(
+/// Where the API server refuses or does not answer within 15 seconds; the caller tries again later.
+pub async fn status<K, Spec, Status>(
     client: &Client,
     metrics: &Metrics,
-    key: &ObjectKey,
-    uid: &str,
-    status: &S,
-) -> Result<Write, kube::Error>
+    object: &Object<Spec, Status>,
+    status: &Status,
+) -> Result<Option<Written<Status>>, NotWritten>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
-    S: Serialize,
+    Status: Serialize + Clone,
 {
+    let key = &object.key;
     let api: Api<kube::core::PartialObjectMeta<K>> = Api::namespaced(client.clone(), &key.namespace);
     let body = serde_json::json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": { "name": key.name, "namespace": key.namespace, "uid": uid },
+        "metadata": { "name": key.name, "namespace": key.namespace, "uid": object.uid },
         "status": status,
     });
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let body = Patch::Apply(body);
     let write = tokio::time::timeout(LONGEST_WRITE, api.patch_status(&key.name, &parameters, &body)).await;
     match write.unwrap_or(Err(kube::Error::Service("no answer in time".into()))) {
-        Ok(object) => {
+        Ok(taken) => {
             metrics.status_written();
-            Ok(Write::Done(object.resource_version().unwrap_or_default()))
+            Ok(Some(Written {
+                resource_version: taken.resource_version().unwrap_or_default(),
+                status: status.clone(),
+            }))
         }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         // A conflict says that the uid is another one by now, or that the API server was busy: the watch tells which.
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Write::Gone),
-        Err(error) => Err(error),
+        Err(error) => {
+            let error = text::clean(&error.to_string(), 300);
+            tracing::warn!(kind = %K::kind(&()), name = %key, error, "the status could not be written; it is tried again");
+            Err(NotWritten)
+        }
     }
 }

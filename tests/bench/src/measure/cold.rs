@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use compliance_partner_operator::api::ComplianceManagementPartner;
 use compliance_partner_operator::api::partner::ComplianceManagementPartnerStatus as Status;
 use compliance_partner_operator::runtime::metrics::Metrics;
-use compliance_partner_operator::runtime::object::ObjectKey;
+use compliance_partner_operator::runtime::object::Partner;
 use compliance_partner_operator::runtime::write;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -141,17 +141,13 @@ fn times(writes: &[Asked], count: usize) -> Result<(Timestamp, Timestamp)> {
 /// function. In seconds.
 async fn bare_writes(bed: &Bed, fleet: &Fleet<'_>, statuses: &HashMap<String, Status>) -> Result<f64> {
     let partners = fleet.partners().list(&ListParams::default()).await?.items;
-    let orders: Vec<(ObjectKey, String, Status)> = partners
-        .iter()
+    let orders: Vec<(Partner, &Status)> = partners
+        .into_iter()
         .map(|partner| {
             let status = statuses
                 .get(&partner.name_any())
                 .context("a resource was not there before")?;
-            let key = ObjectKey {
-                namespace: fleet.namespace.clone(),
-                name: partner.name_any(),
-            };
-            Ok((key, partner.uid().unwrap_or_default(), status.clone()))
+            Ok((Partner::from(partner), status))
         })
         .collect::<Result<_>>()?;
     ensure!(
@@ -162,13 +158,12 @@ async fn bare_writes(bed: &Bed, fleet: &Fleet<'_>, statuses: &HashMap<String, St
     );
     let client = bed.operator_client().await?;
     let metrics = Metrics::default();
-    let write = |(key, uid, status): (ObjectKey, String, Status)| {
-        let (client, metrics) = (&client, &metrics);
+    let write = |(partner, status): (Partner, &Status)| {
+        let (client, metrics, status) = (&client, &metrics, status.clone());
         async move {
-            match write::status::<ComplianceManagementPartner, _>(client, metrics, &key, &uid, &status).await {
-                Ok(write::Write::Done(_)) => Ok(()),
-                other => Err(anyhow::anyhow!("a bare status write: {other:?}")),
-            }
+            let written =
+                write::status::<ComplianceManagementPartner, _, _>(client, metrics, &partner, &status).await?;
+            written.map(|_| ()).context("a resource is gone")
         }
     };
     let began = Instant::now();

@@ -14,6 +14,8 @@ mod certificates;
 mod control_plane;
 #[path = "harness/crds.rs"]
 mod crds;
+#[path = "harness/looks.rs"]
+mod looks;
 #[path = "harness/objects.rs"]
 mod objects;
 #[path = "harness/process.rs"]

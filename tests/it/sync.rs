@@ -1,9 +1,7 @@
 //! A partner is synced for real: reads, changes and reports against a real API server and the simulator.
 
-use std::time::Duration;
-
 use graph_simulator::Request;
-use harness::{PATIENCE, World, wait_for};
+use harness::{PATIENCE, World};
 use serde_json::json;
 
 const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
@@ -119,9 +117,7 @@ async fn drift_is_corrected_once_a_poll() -> anyhow::Result<()> {
     world
         .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
         .await?;
-    let mut config = world.config();
-    config.timing.sync_interval = Duration::from_secs(1);
-    world.start_with(config).await?;
+    world.start_polling().await?;
     world.in_sync("jamf").await?;
     for _ in 0..2 {
         world.graph().clear_log();
@@ -169,25 +165,14 @@ async fn ten_idle_polls_are_one_list_each_and_write_nothing() -> anyhow::Result<
             )
             .await?;
     }
-    let mut config = world.config();
-    config.timing.sync_interval = Duration::from_secs(1);
-    world.start_with(config).await?;
+    world.start_polling().await?;
     let from = world.settled(&["p0", "p1", "p2", "p3", "p4"], true).await?;
     world.graph().clear_log();
     world.graph().wait_for_requests(Request::is_list, 10, PATIENCE).await?;
     let requests = world.graph().requests_where(Request::is_graph);
     assert!(requests.iter().all(Request::is_list), "{requests:#?}");
     assert_eq!(world.patches(), 0);
-    let writes: Vec<_> = world
-        .plane
-        .audit_events_since(from)?
-        .into_iter()
-        .filter(|event| {
-            let user = event["user"]["username"].as_str().unwrap_or_default();
-            let verb = event["verb"].as_str().unwrap_or_default();
-            user.contains(&format!(":{}:", world.namespace)) && !["get", "list", "watch"].contains(&verb)
-        })
-        .collect();
+    let writes = world.operator_writes_since(from)?;
     assert!(writes.is_empty(), "{writes:#?}");
     world.stop().await
 }
@@ -204,21 +189,7 @@ async fn the_annotation_asks_for_a_pass_with_a_fresh_read() -> anyhow::Result<()
         .graph()
         .change_row(&world.tenant, P1, json!({"iosOnboarded": false}))?;
     world.graph().clear_log();
-    let annotate = [
-        "annotate",
-        "cmp",
-        "jamf",
-        "intune.msgraph.dev/reconcile-requested-at=now",
-        "-n",
-        &world.namespace,
-    ];
-    world.plane.kubectl_ok(&annotate).await?;
-    let partners = world.partners();
-    wait_for("the echo of the request", PATIENCE, async || {
-        let status = partners.get("jamf").await.ok()?.status?;
-        (status.last_handled_reconcile_at.as_deref() == Some("now")).then_some(())
-    })
-    .await?;
+    world.asked("jamf", "now").await?;
     let row = world.graph().row(&world.tenant, P1).unwrap();
     assert_eq!(row["iosOnboarded"], true);
     world.stop().await

@@ -80,9 +80,7 @@ async fn a_heartbeat_that_moves_a_little_writes_no_status() -> anyhow::Result<()
     let mut world = world("moving").await?;
     heartbeat(&world, &ago(1_800))?;
     world.partner("jamf", json!({"partnerRef": {"id": P1}})).await?;
-    let mut config = world.config();
-    config.timing.sync_interval = Duration::from_secs(1);
-    world.start_with(config).await?;
+    world.start_polling().await?;
     let position = world.settled(&["jamf"], false).await?;
     let before = world.in_sync("jamf").await?;
     for minute in 1..4 {

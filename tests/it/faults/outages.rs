@@ -84,9 +84,7 @@ async fn an_outage_leaves_what_was_applied_as_it_was_and_writes_nothing() -> any
     world
         .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
         .await?;
-    let mut config = world.config();
-    config.timing.sync_interval = Duration::from_secs(1);
-    world.start_with(config).await?;
+    world.start_polling().await?;
     let position = world.settled(&["jamf"], true).await?;
     let before = world.in_sync("jamf").await?;
     // The outage comes first: a poll between the two would correct the drift.

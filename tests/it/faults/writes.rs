@@ -133,9 +133,7 @@ async fn a_change_without_effect_is_sent_again_only_when_something_is_new() -> a
         .ignore_writes(&world.tenant, P1, IgnoreWrites::fields(["iosOnboarded"]))?;
     let mut spec = json!({"partnerRef": {"id": P1}, "iosOnboarded": true, "macOsOnboarded": true});
     world.partner("jamf", spec.clone()).await?;
-    let mut config = world.config();
-    config.timing.sync_interval = Duration::from_secs(1);
-    world.start_with(config).await?;
+    world.start_polling().await?;
     let partner = world.partner_is("jamf", "Ready", "False", "UpdateIneffective").await?;
     assert!(told(&partner).contains("iosOnboarded") && !told(&partner).contains("macOsOnboarded"));
     assert_eq!(pair(&partner), (false, true));

@@ -8,25 +8,22 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use compliance_partner_operator::api::reason::Timing;
-use compliance_partner_operator::api::{
-    ComplianceManagementPartner, Condition, GraphConnection, RECONCILE_ANNOTATION, condition,
-};
+use compliance_partner_operator::api::{ComplianceManagementPartner, GraphConnection};
 use compliance_partner_operator::graph::cloud::Endpoints;
 use compliance_partner_operator::partner::status::HeartbeatRules;
 use compliance_partner_operator::runtime::context::{Config, Context};
 use compliance_partner_operator::runtime::controller::Operator;
 use graph_simulator::{App, Control, Simulator};
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
-use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 
 use crate::objects::{Creatable, merge, with_type};
-use crate::{ControlPlane, install_crds, wait_for};
+use crate::{ControlPlane, install_crds};
 
 /// The longest that a test waits for something that happens at once on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -319,6 +316,13 @@ impl World {
         Ok(())
     }
 
+    /// Starts the operator with a poll each second.
+    pub async fn start_polling(&mut self) -> anyhow::Result<()> {
+        let mut config = self.config();
+        config.timing.sync_interval = Duration::from_secs(1);
+        self.start_with(config).await
+    }
+
     /// Stops the operator as a SIGTERM does, and waits until it has ended.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         if let Some(running) = self.running.take() {
@@ -338,170 +342,4 @@ impl World {
             .metrics
             .encode(&running.context.index, &running.context.budgets)?)
     }
-
-    /// Waits until a condition of a partner has this status and reason, and gives the partner.
-    pub async fn partner_is(
-        &self,
-        name: &str,
-        kind: &str,
-        status: &str,
-        reason: &str,
-    ) -> anyhow::Result<ComplianceManagementPartner> {
-        let api = self.partners();
-        let what = format!("partner {name}: {kind}={status}, {reason}");
-        wait_for(&what, PATIENCE, async || {
-            let partner = api.get(name).await.map_err(|error| error.to_string())?;
-            let conditions = partner
-                .status
-                .as_ref()
-                .map(|status| status.conditions.as_slice())
-                .unwrap_or_default();
-            let current = partner.status.as_ref().and_then(|status| status.observed_generation);
-            let found = is(conditions, kind, status, reason);
-            if found && current == partner.metadata.generation {
-                Ok(partner)
-            } else {
-                Err(format!(
-                    "generation {:?}, seen {current:?}: {conditions:#?}",
-                    partner.metadata.generation
-                ))
-            }
-        })
-        .await
-    }
-
-    /// Waits until a partner is Ready and in sync at its generation.
-    pub async fn in_sync(&self, name: &str) -> anyhow::Result<ComplianceManagementPartner> {
-        self.partner_is(name, "Ready", "True", "InSync").await
-    }
-
-    /// Waits until Ready of a connection has this status and reason, and gives the connection.
-    pub async fn connection_is(&self, name: &str, status: &str, reason: &str) -> anyhow::Result<GraphConnection> {
-        let api = self.connections();
-        let what = format!("connection {name}: Ready={status}, {reason}");
-        wait_for(&what, PATIENCE, async || {
-            let connection = api.get(name).await.map_err(|error| error.to_string())?;
-            let conditions = connection
-                .status
-                .as_ref()
-                .map(|status| status.conditions.as_slice())
-                .unwrap_or_default();
-            if is(conditions, "Ready", status, reason) {
-                Ok(connection)
-            } else {
-                Err(format!("{conditions:#?}"))
-            }
-        })
-        .await
-    }
-
-    /// Asks for a pass of an object, `cmp/NAME` or `gconn/NAME`, by the annotation with this value.
-    pub async fn ask(&self, object: &str, value: &str) -> anyhow::Result<()> {
-        let annotation = format!("{RECONCILE_ANNOTATION}={value}");
-        let args = ["annotate", object, "--overwrite", "-n", &self.namespace, &annotation];
-        self.plane.kubectl_ok(&args).await.map(drop)
-    }
-
-    /// Asks for a pass of a partner, waits until status echoes it, and gives the partner.
-    pub async fn asked(&self, name: &str, value: &str) -> anyhow::Result<ComplianceManagementPartner> {
-        self.ask(&format!("cmp/{name}"), value).await?;
-        let api = self.partners();
-        wait_for(
-            &format!("the echo of {value} by partner {name}"),
-            PATIENCE,
-            async || {
-                let partner = api.get(name).await.map_err(|error| error.to_string())?;
-                let echo = partner
-                    .status
-                    .as_ref()
-                    .and_then(|status| status.last_handled_reconcile_at.clone());
-                if echo.as_deref() == Some(value) {
-                    Ok(partner)
-                } else {
-                    Err(format!("{:#?}", partner.status))
-                }
-            },
-        )
-        .await
-    }
-
-    /// The events about the objects of this name, with this reason.
-    pub async fn events(&self, name: &str, reason: &str) -> anyhow::Result<Vec<Event>> {
-        let api: Api<Event> = Api::namespaced(self.admin.clone(), &self.namespace);
-        let all = api.list(&ListParams::default()).await?;
-        let about = |event: &Event| {
-            let regarding = event.regarding.as_ref().and_then(|regarding| regarding.name.as_deref());
-            regarding == Some(name) && event.reason.as_deref() == Some(reason)
-        };
-        Ok(all.items.into_iter().filter(about).collect())
-    }
-
-    /// Waits for an event about the object of this name, with this reason, and gives the first one's type and note.
-    pub async fn event(&self, name: &str, reason: &str) -> anyhow::Result<(String, String)> {
-        wait_for(&format!("the event {reason} of {name}"), PATIENCE, async || {
-            let found = self
-                .events(name, reason)
-                .await?
-                .into_iter()
-                .next()
-                .context("other events only")?;
-            anyhow::Ok((found.type_.unwrap_or_default(), found.note.unwrap_or_default()))
-        })
-        .await
-    }
-
-    /// The place in the audit log after all that the operator wrote until these partners were in sync: their status, the
-    /// connection's, and where they were `updated` the event that says so. Events are written beside the passes, and
-    /// the log is behind the answers.
-    pub async fn settled(&self, partners: &[&str], updated: bool) -> anyhow::Result<u64> {
-        for name in partners {
-            self.in_sync(name).await?;
-            if updated {
-                self.event(name, "Updated").await?;
-            }
-        }
-        self.connection_is("contoso", "True", "Connected").await?;
-        let events = if updated { partners.len() } else { 0 };
-        wait_for("the operator's writes in the audit log", PATIENCE, async || {
-            let writes = self.operator_writes_since(0)?;
-            let of = |resource: &str| {
-                let resource = Some(resource);
-                let named = |write: &&Value| write.pointer("/objectRef/resource").and_then(Value::as_str) == resource;
-                writes.iter().filter(named).count()
-            };
-            let seen = (of("compliancemanagementpartners"), of("graphconnections"), of("events"));
-            if seen.0 >= partners.len() && seen.1 >= 1 && seen.2 >= events {
-                Ok(())
-            } else {
-                Err(anyhow::anyhow!(
-                    "statuses of partners, of connections, and events: {seen:?}"
-                ))
-            }
-        })
-        .await?;
-        self.plane.audit_position()
-    }
-
-    /// The requests of this world's operator to the API server that changed something, after a place in the audit log.
-    pub fn operator_writes_since(&self, position: u64) -> anyhow::Result<Vec<Value>> {
-        let user = format!("system:serviceaccount:{}:{OPERATOR}", self.namespace);
-        let mut events = self.plane.audit_events_since(position)?;
-        events.retain(|event| {
-            let verb = event.get("verb").and_then(Value::as_str).unwrap_or_default();
-            event.pointer("/user/username").and_then(Value::as_str) == Some(&user)
-                && !["get", "list", "watch"].contains(&verb)
-        });
-        Ok(events)
-    }
-
-    /// How many changes Graph has been sent.
-    #[must_use]
-    pub fn patches(&self) -> usize {
-        self.graph().count(graph_simulator::Request::is_patch)
-    }
-}
-
-fn is(conditions: &[Condition], kind: &str, status: &str, reason: &str) -> bool {
-    condition(conditions, kind)
-        .is_some_and(|found| format!("{:?}", found.status) == status && (reason.is_empty() || found.reason == reason))
 }

@@ -293,7 +293,7 @@ fn next_status(
     }
     next.roles = roles;
     if let Some(listing) = listing {
-        let listed = listing.rows.values().filter_map(|row| {
+        let listed = listing.rows().filter_map(|row| {
             let (id, name) = match row {
                 Ok(partner) => (partner.id.as_str(), partner.display_name.as_deref()),
                 Err(row) => (row.id.as_deref()?, row.display_name.as_deref()),

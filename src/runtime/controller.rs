@@ -25,7 +25,7 @@ use crate::graph::throttle::Budgets;
 use crate::partner;
 
 /// How many statuses of first passes and polls are written at once.
-const STATUS_SLOTS: usize = 4;
+const STATUS_SLOTS: usize = 2;
 
 /// How long passes that are under way may take to end when the process is asked to: a change, the read after it and the
 /// write of status, each at its longest.

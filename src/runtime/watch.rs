@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
@@ -53,7 +54,8 @@ where
         None => Api::all(context.client.clone()),
     };
     let list = format!("{} in {}", kind.name, scope.as_deref().unwrap_or("all namespaces"));
-    let mut events = watcher(api, watcher::Config::default().page_size(PAGE)).boxed();
+    let mut listing = Listing::Streamed;
+    let mut events = watched(&api, listing);
     let mut feed = Feed {
         context,
         kind,
@@ -73,6 +75,12 @@ where
                 }
                 feed.take(event);
             }
+            // Before Kubernetes 1.34 a server may refuse it.
+            Err(error) if listing == Listing::Streamed && matches!(code(&error), 400 | 422) => {
+                tracing::debug!(list, "the API server streams no lists; pages are read");
+                listing = Listing::Paged;
+                events = watched(&api, listing);
+            }
             Err(error) => {
                 trouble(&feed.context.metrics, &list, &error, &mut told);
                 tokio::time::sleep(wait).await;
@@ -82,14 +90,39 @@ where
     }
 }
 
-/// A watch that expires is everyday; one that stays broken is told once a minute.
-fn trouble(metrics: &Metrics, list: &str, error: &watcher::Error, told: &mut Option<Instant>) {
-    let code = match error {
+/// How the first objects are brought.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listing {
+    /// One by one, by the watch itself: nobody has to hold a page, and a restart is ready sooner.
+    Streamed,
+    /// A page at a time.
+    Paged,
+}
+
+fn watched<K>(api: &Api<K>, listing: Listing) -> BoxStream<'static, watcher::Result<Event<K>>>
+where
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    let config = match listing {
+        Listing::Streamed => watcher::Config::default().streaming_lists(),
+        Listing::Paged => watcher::Config::default().page_size(PAGE),
+    };
+    watcher(api.clone(), config).boxed()
+}
+
+/// The HTTP status of a refusal; 0 where there is none.
+fn code(error: &watcher::Error) -> u16 {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchError(status) => status.code,
         _ => 0,
-    };
+    }
+}
+
+/// A watch that expires is everyday; one that stays broken is told once a minute.
+fn trouble(metrics: &Metrics, list: &str, error: &watcher::Error, told: &mut Option<Instant>) {
+    let code = code(error);
     if code == 410 {
         tracing::debug!(list, "the watch expired; it is begun anew");
         return;

@@ -6,6 +6,7 @@
 //! | rule | file |
 //! |---|---|
 //! | which fields are sent | `partner/plan.rs` |
+//! | when we let go | `partner/cleanup.rs` |
 //! | who may touch an object | `partner/claim.rs`, asked by `partner/apply.rs` |
 //! | what a reason means and when it is tried again | `api/reason.rs` |
 //! | what stands in status, and when it is written | `partner/status.rs`, `runtime/write.rs` |

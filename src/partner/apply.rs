@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::claim::ObjectId;
+use super::cleanup;
 use super::observe::{self, Observed};
 use super::plan::{Change, Plan, plan};
 use super::resolve::{self, Target};
@@ -40,6 +41,13 @@ pub async fn apply(
         Claim::Held => {}
         Claim::Lost(finding) => return Some(with(*finding, &seen, Some(planned))),
         Claim::Outdated => return None,
+    }
+    if cleanup::put_finalizer(ctx, pass).await.is_err() {
+        // Nothing is sent that the deletion could not take back; the resource is looked at again by what the watch brings.
+        let again = Instant::now() + ctx.config.timing.secret;
+        ctx.queue
+            .schedule(Key::Partner(pass.object.key.clone()), Lane::Edit, again);
+        return None;
     }
     if !planned.is_empty() && !seen.fresh {
         // Whatever will be written is read anew first: the listing may be as old as the interval.
@@ -292,7 +300,7 @@ fn contested(pass: &mut Pass, planned: &Plan) -> Option<String> {
 }
 
 /// How a change ended that Graph did not answer with success. Without an answer nobody knows.
-fn untaken(trouble: &Trouble) -> (&'static str, Option<&str>) {
+pub(super) fn untaken(trouble: &Trouble) -> (&'static str, Option<&str>) {
     match trouble {
         Trouble::Graph(failure) if failure.status.is_some() => ("refused", failure.request_id.as_deref()),
         Trouble::Graph(failure) if failure.kind != FailureKind::Throttled => ("unknown", None),
@@ -301,7 +309,7 @@ fn untaken(trouble: &Trouble) -> (&'static str, Option<&str>) {
 }
 
 /// One line for each write, for whoever has to answer who changed what.
-fn audit(pass: &Pass, id: &str, planned: &Plan, outcome: &str, request_id: Option<&str>) {
+pub(super) fn audit(pass: &Pass, id: &str, planned: &Plan, outcome: &str, request_id: Option<&str>) {
     let fields: serde_json::Map<String, serde_json::Value> = planned
         .drift()
         .into_iter()

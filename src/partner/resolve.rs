@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{Finding, Pass};
-use crate::api::partner::DeletionPolicy;
 use crate::api::reason::{Applied, Reason};
 use crate::connection::ConnectionVerdict;
 use crate::graph::session::Session;
@@ -53,11 +52,6 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
         let connection = index.connection_used_by(object).cloned();
         (connection, index.enforces(object))
     };
-    if enforce && object.spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Reset {
-        let message =
-            "This version of the operator does not support deletionPolicy: Reset: use Retain. Nothing is sent.";
-        return stop(Finding::new(Reason::NotSupportedYet, message));
-    }
     let Some(connection) = connection else {
         let message = format!("GraphConnection {name} does not exist in this namespace: create it.");
         return stop(Finding::new(Reason::ConnectionNotFound, message));

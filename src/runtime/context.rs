@@ -202,6 +202,18 @@ impl Report {
         }
     }
 
+    /// A pass that took our finalizer off a resource that is being deleted.
+    #[must_use]
+    pub fn released(key: Key, began: Instant) -> Self {
+        Self {
+            key,
+            outcome: "Released",
+            message: "The resource is let go.".to_owned(),
+            changed: true,
+            elapsed: began.elapsed(),
+        }
+    }
+
     /// A pass that had nothing to do.
     #[must_use]
     pub fn unchanged(key: Key, began: Instant) -> Self {

@@ -117,6 +117,11 @@ impl Metrics {
         self.0.status_writes.inc();
     }
 
+    /// A clean-up was given up.
+    pub fn cleanup_abandoned(&self) {
+        self.0.cleanups_abandoned.inc();
+    }
+
     /// An event could not be written.
     pub fn event_dropped(&self) {
         self.0.events_dropped.inc();

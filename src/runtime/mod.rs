@@ -9,6 +9,7 @@ pub mod events;
 pub mod health;
 pub mod index;
 pub mod log;
+pub mod look;
 pub mod metrics;
 pub mod object;
 pub mod queue;

@@ -48,8 +48,8 @@ pub struct Object<Spec, Status> {
     pub created: Timestamp,
     /// Whether it has a deletionTimestamp.
     pub deleting: bool,
-    /// Whether it has our finalizer.
-    pub finalizer: bool,
+    /// `metadata.finalizers`.
+    pub finalizers: Vec<String>,
     /// The value of the annotation that asks for a pass.
     pub request: Option<String>,
     /// `spec`.
@@ -81,7 +81,7 @@ where
             .as_ref()
             .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         deleting: meta.deletion_timestamp.is_some(),
-        finalizer: resource.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
+        finalizers: resource.finalizers().to_vec(),
         request: resource
             .annotations()
             .get(RECONCILE_ANNOTATION)
@@ -105,6 +105,14 @@ impl From<GraphConnection> for Connection {
     }
 }
 
+impl<Spec, Status> Object<Spec, Status> {
+    /// Whether it has our finalizer.
+    #[must_use]
+    pub fn has_finalizer(&self) -> bool {
+        self.finalizers.iter().any(|finalizer| finalizer == FINALIZER)
+    }
+}
+
 impl<Spec, Status: PartialEq> Object<Spec, Status> {
     /// The newest status that is known: what this process wrote last, where the watch has not caught up with that yet.
     #[must_use]
@@ -124,14 +132,14 @@ impl<Spec, Status: PartialEq> Object<Spec, Status> {
 }
 
 impl<Spec: PartialEq, Status> Object<Spec, Status> {
-    /// Whether a pass is due because the resource has become `next`: spec, our annotation, deletion or finalizers have
-    /// changed. A write of status alone is no reason.
+    /// Whether a pass is due because the resource has become `next`: spec, our annotation or deletion have changed, or
+    /// our finalizer was taken away. A write of status alone is no reason.
     pub(super) fn asks_for_a_pass(&self, next: &Self) -> bool {
         self.uid != next.uid
             || self.generation != next.generation
             || self.request != next.request
             || self.deleting != next.deleting
-            || self.finalizer != next.finalizer
+            || (self.has_finalizer() && !next.has_finalizer())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Writes of status, by server-side apply under our field manager.
+//! The operator's writes to the API server, under our field manager: status by server-side apply, and finalizers.
 
 use std::time::Duration;
 
@@ -20,6 +20,46 @@ const LONGEST_WRITE: Duration = Duration::from_secs(15);
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the status could not be written")]
 pub struct NotWritten;
+
+/// Writes the finalizers of one object, as they were read and changed. Nothing is to be done where the object is gone.
+///
+/// # Errors
+/// Where the API server refuses, as it does where the object has changed since it was read, or does not answer within 15
+/// seconds; the caller tries again later, by what the watch brings.
+pub async fn finalizers<K, Spec, Status>(
+    client: &Client,
+    object: &Object<Spec, Status>,
+    finalizers: &[String],
+) -> Result<(), NotWritten>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let key = &object.key;
+    let api: Api<kube::core::PartialObjectMeta<K>> = Api::namespaced(client.clone(), &key.namespace);
+    // The resourceVersion makes sure that no list is written over one that somebody has changed meanwhile.
+    let body = serde_json::json!({
+        "metadata": { "resourceVersion": object.resource_version, "finalizers": finalizers },
+    });
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let body = Patch::Merge(body);
+    let write = tokio::time::timeout(LONGEST_WRITE, api.patch_metadata(&key.name, &parameters, &body)).await;
+    match write.unwrap_or(Err(kube::Error::Service("no answer in time".into()))) {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            tracing::debug!(name = %key, "the finalizers changed meanwhile; they are written anew");
+            Err(NotWritten)
+        }
+        Err(error) => {
+            let error = text::clean(&error.to_string(), 300);
+            tracing::warn!(kind = %K::kind(&()), name = %key, error, "the finalizers could not be written; it is tried again");
+            Err(NotWritten)
+        }
+    }
+}
 
 /// Writes the whole status of one object. `None` where the object is gone.
 ///

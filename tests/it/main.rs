@@ -5,6 +5,7 @@ mod claims;
 mod connections;
 mod control_plane;
 mod crd;
+mod deletion;
 mod faults;
 mod kubectl;
 mod sync;

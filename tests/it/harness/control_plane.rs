@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -86,12 +86,13 @@ impl ControlPlane {
     ///
     /// # Errors
     /// If it could not be started, the same to everyone who asks.
-    pub async fn shared() -> Result<&'static Self> {
-        static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
+    pub async fn shared() -> Result<&'static Arc<Self>> {
+        static SHARED: OnceCell<Result<Arc<ControlPlane>, String>> = OnceCell::const_new();
 
         let shared = SHARED.get_or_init(async || {
             Self::start(Options::default())
                 .await
+                .map(Arc::new)
                 .map_err(|error| format!("{error:#}"))
         });
         shared

@@ -189,18 +189,18 @@ async fn without_connection(ctx: &Context, pass: &mut Pass) -> Ended {
     let key = connection_of(&pass.object);
     match look::connection_exists(&ctx.client, &key).await {
         // The watch is about to bring it.
-        Ok(true) => waits(
-            format!("GraphConnection {} has just been made; it is looked at.", key.name),
-            Blocked::No,
-        ),
+        Ok(true) => {
+            let message = format!("GraphConnection {} has just been made; it is looked at.", key.name);
+            waits(waiting(&message, Blocked::No))
+        }
         Ok(false) => {
             let message = format!("GraphConnection {} is gone: create it again.", key.name);
             blocked(ctx, pass, Reason::ConnectionNotFound, message).await
         }
-        Err(look::Unanswered) => waits(
-            "The API server did not say whether the GraphConnection exists.".to_owned(),
+        Err(look::Unanswered) => waits(waiting(
+            "The API server did not say whether the GraphConnection exists.",
             Blocked::AsItWas,
-        ),
+        )),
     }
 }
 
@@ -208,15 +208,15 @@ fn without_session(ctx: &Context, connection: &Connection) -> Ended {
     match ctx.sessions.verdict_of(connection) {
         // Its pass is yet to come, and wakes this one.
         None => Ended::Superseded,
-        Some(verdict) => waits(
-            format!(
+        Some(verdict) => {
+            let message = format!(
                 "GraphConnection {} is not ready ({}): {}",
                 connection.key.name,
                 verdict.reason.as_str(),
                 verdict.message
-            ),
-            Blocked::No,
-        ),
+            );
+            waits(waiting(&message, Blocked::No))
+        }
     }
 }
 
@@ -229,8 +229,8 @@ async fn in_trouble(ctx: &Context, pass: &mut Pass, session: &Session, trouble: 
         Trouble::Credential(CredentialFailure::NotGranted(message)) => {
             match look::namespace_is_terminating(&ctx.client, &pass.object.key.namespace).await {
                 Ok(true) => return blocked(ctx, pass, Reason::AccessNotGranted, message.clone()).await,
-                Ok(false) => return waits(message.clone(), Blocked::No),
-                Err(look::Unanswered) => return waits(message.clone(), Blocked::AsItWas),
+                Ok(false) => return waits(waiting(message, Blocked::No)),
+                Err(look::Unanswered) => return waits(waiting(message, Blocked::AsItWas)),
             }
         }
         _ => {}
@@ -244,13 +244,10 @@ async fn in_trouble(ctx: &Context, pass: &mut Pass, session: &Session, trouble: 
     if reason.is_of_connection() {
         ctx.queue.push(Key::Connection(connection_of(&pass.object)), Lane::Bulk);
     }
-    let Ended::Waits(finding) = waits(message, Blocked::No) else {
-        return Ended::Superseded;
-    };
-    Ended::Waits(Box::new(Finding {
+    waits(Finding {
         retry_after,
-        ..*finding
-    }))
+        ..waiting(&message, Blocked::No)
+    })
 }
 
 /// What the clean-up goes by is gone. It is waited for, and given up when the condition has stood for so long.
@@ -266,13 +263,10 @@ async fn blocked(ctx: &Context, pass: &mut Pass, reason: Reason, message: String
     };
     let told = format!("{message} {what_then} {WAY_OUT}");
     let blocked = Blocked::Yes { reason, message: told };
-    let Ended::Waits(finding) = waits(message, blocked) else {
-        return Ended::Superseded;
-    };
-    Ended::Waits(Box::new(Finding {
+    waits(Finding {
         no_later_than: left,
-        ..*finding
-    }))
+        ..waiting(&message, blocked)
+    })
 }
 
 /// How much of the patience is left, by the time for which status has told of the block: a restart begins nothing anew.
@@ -283,12 +277,16 @@ fn left_of(patience: Duration, pass: &Pass, now: Timestamp) -> Duration {
     (patience + ROUNDING).saturating_sub(stood.unwrap_or_default())
 }
 
-fn waits(message: String, blocked: Blocked) -> Ended {
+fn waiting(message: &str, blocked: Blocked) -> Finding {
     let message = format!("A Reset in Graph is to be done before the resource goes. {message} {WAY_OUT}");
-    Ended::Waits(Box::new(Finding {
+    Finding {
         blocked,
         ..Finding::new(Reason::Cleaning, message)
-    }))
+    }
+}
+
+fn waits(finding: Finding) -> Ended {
+    Ended::Waits(Box::new(finding))
 }
 
 /// Takes our finalizer off, and tells how it ended.

@@ -247,6 +247,8 @@ impl Model {
                         partner.spec.connection_ref.name = connection_at(*name).name;
                     }
                     Happens::Delete => partner.deleting = true,
+                    // The API server takes no new finalizer where there is a deletionTimestamp.
+                    Happens::Finalizer(true) if partner.deleting => {}
                     Happens::Finalizer(has) => {
                         partner.finalizers = has.then(|| crate::api::FINALIZER.to_owned()).into_iter().collect();
                     }
@@ -422,4 +424,28 @@ fn a_change_around_a_connection_ends_the_pauses_of_all_that_share_its_objects() 
         [held(key(0, 0)), held(key(1, 0)), held(key(1, 1))],
         [false, false, true]
     );
+}
+
+#[test]
+fn an_heir_would_write_and_is_there_to_stay() {
+    let shared = SharedIndex::new(false);
+    let mut index = shared.lock();
+    index.put_connection(connection(connection_key(0, 0), None));
+    let mut own = partner(key(0, 0), 1, 0, Some(0));
+    own.deleting = true;
+    own.finalizers = vec![crate::api::FINALIZER.to_owned()];
+    let mut other = partner(key(0, 1), 2, 0, Some(0));
+    other.spec.connection_ref.name = own.spec.connection_ref.name.clone();
+    index.put_partner(own.clone(), Instant::now(), true);
+    assert!(!index.has_heir(&object_id(0), &own.uid), "it is not its own heir");
+    for (suspend, deleting, heir) in [(false, false, true), (true, false, false), (false, true, false)] {
+        other.spec.suspend = Some(suspend);
+        other.deleting = deleting;
+        index.put_partner(other.clone(), Instant::now(), true);
+        assert_eq!(
+            index.has_heir(&object_id(0), &own.uid),
+            heir,
+            "suspended: {suspend}, deleting: {deleting}"
+        );
+    }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::context::{Config, Context, QueueHandle, Report, Writers};
 use super::events::Events;
@@ -16,6 +16,7 @@ use super::health::Health;
 use super::index::SharedIndex;
 use super::metrics::Metrics;
 use super::object::Key;
+use super::schema::{self, Installed};
 use super::text;
 use super::watch::{CONNECTIONS, PARTNERS, follow};
 use crate::api::{ComplianceManagementPartner, GraphConnection};
@@ -64,6 +65,7 @@ impl Operator {
             events: Events::new(client.clone(), metrics.clone(), &config.instance),
             metrics,
             http,
+            installed: Installed::default(),
             status_slots: Semaphore::new(STATUS_SLOTS),
             writers: Writers::default(),
             client,
@@ -80,6 +82,7 @@ impl Operator {
         let Self { context, health } = self;
         let mut watches = JoinSet::new();
         let asking = tokio::spawn(learn_identity(Arc::clone(&context)));
+        let mut schemas: Option<JoinHandle<()>> = None;
         let scopes: Vec<Option<String>> = match context.config.watch_namespaces.as_slice() {
             [] => vec![None],
             namespaces => namespaces.iter().cloned().map(Some).collect(),
@@ -106,6 +109,7 @@ impl Operator {
             // A partner whose connection is not listed yet would be told that it has none.
             if health.ready() {
                 start_passes(&context, &mut passes);
+                schemas.get_or_insert_with(|| compare_schemas(&context));
             }
             let due = context.queue.lock().next_due();
             let due = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
@@ -124,6 +128,9 @@ impl Operator {
         tracing::info!(under_way = passes.len(), "asked to stop: passes under way end first");
         context.stopping.store(true, Ordering::Relaxed);
         asking.abort();
+        if let Some(schemas) = schemas {
+            schemas.abort();
+        }
         watches.abort_all();
         let drain = async {
             while let Some(ended) = passes.join_next().await {
@@ -153,6 +160,16 @@ async fn learn_identity(context: Arc<Context>) {
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
+}
+
+/// Once the first passes are on their way, which do not wait for it.
+fn compare_schemas(context: &Context) -> JoinHandle<()> {
+    let (client, metrics, installed) = (
+        context.client.clone(),
+        context.metrics.clone(),
+        context.installed.clone(),
+    );
+    tokio::spawn(schema::watch(client, metrics, installed, context.config.timing.slow))
 }
 
 fn start_passes(context: &Arc<Context>, passes: &mut JoinSet<Report>) {

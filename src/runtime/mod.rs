@@ -13,6 +13,7 @@ pub mod look;
 pub mod metrics;
 pub mod object;
 pub mod queue;
+pub mod schema;
 pub mod text;
 pub mod watch;
 pub mod write;

@@ -234,3 +234,82 @@ fn guard_key<K: Resource<DynamicType = ()>>(guard: &DeserializeGuard<K>) -> Opti
         name: meta.name.clone()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
+    use kube::core::Status;
+
+    use super::super::index::SharedIndex;
+    use super::*;
+    use crate::graph::throttle::Budgets;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged of these troubles in a row, and how many errors are counted.
+    fn told(codes: &[u16]) -> (Vec<String>, u32) {
+        let (lines, metrics) = (Lines::default(), Metrics::default());
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .without_time()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut told = None;
+            for code in codes {
+                let status = Status::failure("it is as it is", "Reason").with_code(*code);
+                trouble(
+                    &metrics,
+                    "partners",
+                    &watcher::Error::WatchError(status.boxed()),
+                    &mut told,
+                );
+            }
+        });
+        let text = metrics.encode(&SharedIndex::new(false), &Budgets::default()).unwrap();
+        let count = text
+            .lines()
+            .find_map(|line| line.strip_prefix("compliance_partner_watch_errors_total "));
+        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let count = count.unwrap().parse().unwrap();
+        (lines.lines().map(|line| line.trim().to_owned()).collect(), count)
+    }
+
+    #[test]
+    fn a_watch_that_expires_is_everyday() {
+        let (lines, errors) = told(&[410, 410, 410]);
+        assert_eq!(errors, 0);
+        assert_eq!(lines.len(), 3);
+        assert!(lines.iter().all(|line| line.starts_with("DEBUG")), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_watch_that_stays_broken_is_told_once_and_counted_each_time() {
+        for (code, words) in [
+            (404, "CustomResourceDefinition is not installed"),
+            (403, "ClusterRole"),
+            (500, "trying again"),
+        ] {
+            let (lines, errors) = told(&[code; 5]);
+            assert_eq!(errors, 5);
+            assert_eq!(lines.len(), 1, "{lines:#?}");
+            assert!(lines[0].starts_with("WARN") && lines[0].contains(words), "{lines:#?}");
+        }
+    }
+}

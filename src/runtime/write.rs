@@ -8,7 +8,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::metrics::Metrics;
+use super::context::Context;
 use super::object::{Object, Written};
 use super::text;
 use crate::api::FIELD_MANAGER;
@@ -68,8 +68,7 @@ where
 /// # Errors
 /// Where the API server refuses or does not answer within 15 seconds; the caller tries again later.
 pub async fn status<K, Spec, Status>(
-    client: &Client,
-    metrics: &Metrics,
+    ctx: &Context,
     object: &Object<Spec, Status>,
     status: &Status,
 ) -> Result<Option<Written<Status>>, NotWritten>
@@ -78,19 +77,21 @@ where
     Status: Serialize + Clone,
 {
     let key = &object.key;
-    let api: Api<kube::core::PartialObjectMeta<K>> = Api::namespaced(client.clone(), &key.namespace);
+    let api: Api<kube::core::PartialObjectMeta<K>> = Api::namespaced(ctx.client.clone(), &key.namespace);
+    let mut fitting = serde_json::json!(status);
+    ctx.installed.fit(&K::kind(&()), &mut fitting);
     let body = serde_json::json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
         "metadata": { "name": key.name, "namespace": key.namespace, "uid": object.uid },
-        "status": status,
+        "status": fitting,
     });
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let body = Patch::Apply(body);
     let write = tokio::time::timeout(LONGEST_WRITE, api.patch_status(&key.name, &parameters, &body)).await;
     match write.unwrap_or(Err(kube::Error::Service("no answer in time".into()))) {
         Ok(taken) => {
-            metrics.status_written();
+            ctx.metrics.status_written();
             Ok(Some(Written {
                 resource_version: taken.resource_version().unwrap_or_default(),
                 status: status.clone(),
@@ -100,6 +101,7 @@ where
         // A conflict says that the uid is another one by now, or that the API server was busy: the watch tells which.
         Err(error) => {
             let error = text::clean(&error.to_string(), 300);
+            ctx.installed.doubt();
             tracing::warn!(kind = %K::kind(&()), name = %key, error, "the status could not be written; it is tried again");
             Err(NotWritten)
         }

@@ -8,4 +8,6 @@ mod crd;
 mod deletion;
 mod faults;
 mod kubectl;
+mod schemas;
 mod sync;
+mod watch;

@@ -329,10 +329,19 @@ impl World {
         if std::env::var_os("IT_LOG").is_some() {
             compliance_partner_operator::runtime::log::init(tracing_subscriber::filter::LevelFilter::DEBUG, false);
         }
-        let client = self
-            .plane
+        let client = self.operator_client().await?;
+        self.start_by(client, config)
+    }
+
+    /// A client by a token of the operator's account.
+    pub async fn operator_client(&self) -> anyhow::Result<Client> {
+        self.plane
             .service_account_client(&self.operator_namespace, OPERATOR)
-            .await?;
+            .await
+    }
+
+    /// Starts the operator by a client of the test's own making. None may run.
+    pub fn start_by(&mut self, client: Client, config: Config) -> anyhow::Result<()> {
         let operator = Operator::new(client, config)?;
         let context = Arc::clone(&operator.context);
         let (stop, stopping) = watch::channel(false);

@@ -56,7 +56,9 @@ pub async fn put_finalizer(ctx: &Context, pass: &Pass) -> Result<(), NotWritten>
     }
     let mut finalizers = object.finalizers.clone();
     finalizers.push(FINALIZER.to_owned());
-    write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.client, object, &finalizers).await
+    let put = write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.client, object, &finalizers).await?;
+    // Nothing is sent for a resource that is gone already.
+    if put { Ok(()) } else { Err(NotWritten) }
 }
 
 /// Takes the finalizer off a resource whose deletion asks for nothing any more.
@@ -75,7 +77,8 @@ async fn remove_finalizer(ctx: &Context, object: &Partner) -> Result<(), NotWrit
         .filter(|finalizer| *finalizer != FINALIZER)
         .cloned()
         .collect();
-    write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.client, object, &others).await
+    let removed = write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.client, object, &others).await;
+    removed.map(|_| ())
 }
 
 /// What a deletion asks for.

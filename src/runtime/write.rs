@@ -21,7 +21,7 @@ const LONGEST_WRITE: Duration = Duration::from_secs(15);
 #[error("the status could not be written")]
 pub struct NotWritten;
 
-/// Writes the finalizers of one object, as they were read and changed. Nothing is to be done where the object is gone.
+/// Writes the finalizers of one object, as they were read and changed. `false` where the object is gone.
 ///
 /// # Errors
 /// Where the API server refuses, as it does where the object has changed since it was read, or does not answer within 15
@@ -30,7 +30,7 @@ pub async fn finalizers<K, Spec, Status>(
     client: &Client,
     object: &Object<Spec, Status>,
     finalizers: &[String],
-) -> Result<(), NotWritten>
+) -> Result<bool, NotWritten>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
@@ -47,8 +47,8 @@ where
     let body = Patch::Merge(body);
     let write = tokio::time::timeout(LONGEST_WRITE, api.patch_metadata(&key.name, &parameters, &body)).await;
     match write.unwrap_or(Err(kube::Error::Service("no answer in time".into()))) {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
         Err(kube::Error::Api(status)) if status.code == 409 => {
             tracing::debug!(name = %key, "the finalizers changed meanwhile; they are written anew");
             Err(NotWritten)

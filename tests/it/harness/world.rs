@@ -88,7 +88,7 @@ impl World {
     /// own and has its rights in the whole cluster, as `deploy/` gives them.
     pub async fn on(name: &str, plane: Arc<ControlPlane>) -> anyhow::Result<Self> {
         let mut world = Self::ungranted(name, plane, graph_simulator::Options::default()).await?;
-        world.operator_namespace = OPERATOR.to_owned();
+        OPERATOR.clone_into(&mut world.operator_namespace);
         let file = |name: &str| checkout().join("deploy").join(name).display().to_string();
         let args = ["apply", "-f", &file("namespace.yaml"), "-f", &file("rbac.yaml")];
         world.plane.kubectl_ok(&args).await?;

@@ -247,7 +247,7 @@ async fn write_status(
     if next == previous {
         return Ok(false);
     }
-    let written = write::status::<GraphConnection, _, _>(ctx, object, &next).await?;
+    let written = write::status::<GraphConnection, _, _>(&ctx.writer, object, &next).await?;
     let Some(written) = written else {
         return Ok(false);
     };

@@ -56,7 +56,7 @@ pub async fn put_finalizer(ctx: &Context, pass: &Pass) -> Result<(), NotWritten>
     }
     let mut finalizers = object.finalizers.clone();
     finalizers.push(FINALIZER.to_owned());
-    let put = write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.client, object, &finalizers).await?;
+    let put = write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.writer, object, &finalizers).await?;
     // Nothing is sent for a resource that is gone already.
     if put { Ok(()) } else { Err(NotWritten) }
 }
@@ -77,7 +77,7 @@ async fn remove_finalizer(ctx: &Context, object: &Partner) -> Result<(), NotWrit
         .filter(|finalizer| *finalizer != FINALIZER)
         .cloned()
         .collect();
-    let removed = write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.client, object, &others).await;
+    let removed = write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.writer, object, &others).await;
     removed.map(|_| ())
 }
 

@@ -370,7 +370,7 @@ async fn write_status(ctx: &Context, pass: &mut Pass, next: &Status) -> Result<(
     } else {
         ctx.status_slots.acquire().await.ok()
     };
-    let written = write::status::<ComplianceManagementPartner, _, _>(ctx, object, next).await?;
+    let written = write::status::<ComplianceManagementPartner, _, _>(&ctx.writer, object, next).await?;
     if written.is_some() {
         pass.memory.write_backoff.reset();
         pass.memory.written = written;

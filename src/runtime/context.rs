@@ -13,7 +13,7 @@ use super::index::{Index, SharedIndex, Trigger, connection_of};
 use super::metrics::Metrics;
 use super::object::{Key, ObjectKey};
 use super::queue::{Lane, Limits, Queue};
-use super::schema::Installed;
+use super::write::Writer;
 use crate::api::reason::Timing;
 use crate::connection::Sessions;
 use crate::credentials::Identity;
@@ -66,8 +66,8 @@ pub struct Context {
     pub queue: QueueHandle,
     /// Counters.
     pub metrics: Metrics,
-    /// What the installed CRDs know.
-    pub installed: Installed,
+    /// Writes to the API server.
+    pub writer: Writer,
     /// The request budgets.
     pub budgets: Budgets,
     /// Events.

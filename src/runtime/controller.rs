@@ -19,6 +19,7 @@ use super::object::Key;
 use super::schema::{self, Installed};
 use super::text;
 use super::watch::{CONNECTIONS, PARTNERS, follow};
+use super::write::Writer;
 use crate::api::{ComplianceManagementPartner, GraphConnection};
 use crate::connection::{self, Sessions};
 use crate::credentials::Identity;
@@ -62,10 +63,14 @@ impl Operator {
             sessions: Sessions::default(),
             queue: queue.clone(),
             budgets: Budgets::default(),
+            writer: Writer {
+                client: client.clone(),
+                metrics: metrics.clone(),
+                installed: Installed::default(),
+            },
             events: Events::new(client.clone(), metrics.clone(), &config.instance),
             metrics,
             http,
-            installed: Installed::default(),
             status_slots: Semaphore::new(STATUS_SLOTS),
             writers: Writers::default(),
             client,
@@ -164,12 +169,7 @@ async fn learn_identity(context: Arc<Context>) {
 
 /// Once the first passes are on their way, which do not wait for it.
 fn compare_schemas(context: &Context) -> JoinHandle<()> {
-    let (client, metrics, installed) = (
-        context.client.clone(),
-        context.metrics.clone(),
-        context.installed.clone(),
-    );
-    tokio::spawn(schema::watch(client, metrics, installed, context.config.timing.slow))
+    tokio::spawn(schema::watch(context.writer.clone(), context.config.timing.slow))
 }
 
 fn start_passes(context: &Arc<Context>, passes: &mut JoinSet<Report>) {

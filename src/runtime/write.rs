@@ -8,8 +8,9 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::context::Context;
+use super::metrics::Metrics;
 use super::object::{Object, Written};
+use super::schema::Installed;
 use super::text;
 use crate::api::FIELD_MANAGER;
 
@@ -21,13 +22,24 @@ const LONGEST_WRITE: Duration = Duration::from_secs(15);
 #[error("the status could not be written")]
 pub struct NotWritten;
 
+/// What writes take.
+#[derive(Clone)]
+pub struct Writer {
+    /// The API server.
+    pub client: Client,
+    /// Counters.
+    pub metrics: Metrics,
+    /// What the installed CRDs know.
+    pub installed: Installed,
+}
+
 /// Writes the finalizers of one object, as they were read and changed. `false` where the object is gone.
 ///
 /// # Errors
 /// Where the API server refuses, as it does where the object has changed since it was read, or does not answer within 15
 /// seconds; the caller tries again later, by what the watch brings.
 pub async fn finalizers<K, Spec, Status>(
-    client: &Client,
+    writer: &Writer,
     object: &Object<Spec, Status>,
     finalizers: &[String],
 ) -> Result<bool, NotWritten>
@@ -35,7 +47,7 @@ where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let key = &object.key;
-    let api: Api<kube::core::PartialObjectMeta<K>> = Api::namespaced(client.clone(), &key.namespace);
+    let api: Api<kube::core::PartialObjectMeta<K>> = Api::namespaced(writer.client.clone(), &key.namespace);
     // The resourceVersion makes sure that no list is written over one that somebody has changed meanwhile.
     let body = serde_json::json!({
         "metadata": { "resourceVersion": object.resource_version, "finalizers": finalizers },
@@ -68,7 +80,7 @@ where
 /// # Errors
 /// Where the API server refuses or does not answer within 15 seconds; the caller tries again later.
 pub async fn status<K, Spec, Status>(
-    ctx: &Context,
+    writer: &Writer,
     object: &Object<Spec, Status>,
     status: &Status,
 ) -> Result<Option<Written<Status>>, NotWritten>
@@ -77,9 +89,9 @@ where
     Status: Serialize + Clone,
 {
     let key = &object.key;
-    let api: Api<kube::core::PartialObjectMeta<K>> = Api::namespaced(ctx.client.clone(), &key.namespace);
+    let api: Api<kube::core::PartialObjectMeta<K>> = Api::namespaced(writer.client.clone(), &key.namespace);
     let mut fitting = serde_json::json!(status);
-    ctx.installed.fit(&K::kind(&()), &mut fitting);
+    writer.installed.fit(&K::kind(&()), &mut fitting);
     let body = serde_json::json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
@@ -91,7 +103,7 @@ where
     let write = tokio::time::timeout(LONGEST_WRITE, api.patch_status(&key.name, &parameters, &body)).await;
     match write.unwrap_or(Err(kube::Error::Service("no answer in time".into()))) {
         Ok(taken) => {
-            ctx.metrics.status_written();
+            writer.metrics.status_written();
             Ok(Some(Written {
                 resource_version: taken.resource_version().unwrap_or_default(),
                 status: status.clone(),
@@ -101,7 +113,7 @@ where
         // A conflict says that the uid is another one by now, or that the API server was busy: the watch tells which.
         Err(error) => {
             let error = text::clean(&error.to_string(), 300);
-            ctx.installed.doubt();
+            writer.installed.doubt();
             tracing::warn!(kind = %K::kind(&()), name = %key, error, "the status could not be written; it is tried again");
             Err(NotWritten)
         }

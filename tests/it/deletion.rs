@@ -5,6 +5,7 @@ mod claims;
 mod cluster;
 mod reset;
 
+use anyhow::Context as _;
 use compliance_partner_operator::api::{ComplianceManagementPartner, Condition, FINALIZER, condition};
 use graph_simulator::Request;
 use harness::{PATIENCE, World, wait_for};
@@ -85,12 +86,15 @@ async fn cleaning(world: &World) -> anyhow::Result<String> {
         ready.is_some_and(|ready| ready.reason == "Cleaning")
     })
     .await?;
-    let status = partner.status.unwrap();
-    let reconciling = condition(&status.conditions, "Reconciling").unwrap();
+    let status = partner.status.context("no status")?;
+    let reconciling = condition(&status.conditions, "Reconciling").context("not Reconciling")?;
     assert_eq!(reconciling.reason, "Cleaning");
     assert!(condition(&status.conditions, "Stalled").is_none());
     assert_eq!(status.observed_generation, partner.metadata.generation);
-    let told = condition(&status.conditions, "Ready").unwrap().message.clone();
+    let told = condition(&status.conditions, "Ready")
+        .context("no Ready")?
+        .message
+        .clone();
     assert!(told.contains("deletionPolicy: Retain"), "no way out in: {told}");
     Ok(told)
 }

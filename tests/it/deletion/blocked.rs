@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use serde_json::json;
@@ -14,8 +15,10 @@ async fn blocked(world: &World, reason: &str) -> anyhow::Result<Condition> {
         blocked.is_some_and(|blocked| blocked.reason == reason)
     })
     .await?;
-    let status = partner.status.unwrap();
-    let blocked = condition(&status.conditions, "CleanupBlocked").unwrap().clone();
+    let status = partner.status.context("no status")?;
+    let blocked = condition(&status.conditions, "CleanupBlocked")
+        .context("not blocked")?
+        .clone();
     assert!(
         blocked.message.contains("deletionPolicy: Retain"),
         "{}",

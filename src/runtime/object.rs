@@ -125,11 +125,11 @@ impl<Spec, Status: PartialEq> Object<Spec, Status> {
 
 impl<Spec: PartialEq, Status> Object<Spec, Status> {
     /// Whether a pass is due because the resource has become `next`: spec, our annotation, deletion or finalizers have
-    /// changed. A write of status alone is no reason.
+    /// changed. A write of status alone is no reason, and an annotation that was taken away asks for nothing.
     pub(super) fn asks_for_a_pass(&self, next: &Self) -> bool {
         self.uid != next.uid
             || self.generation != next.generation
-            || self.request != next.request
+            || (next.request.is_some() && self.request != next.request)
             || self.deleting != next.deleting
             || self.finalizer != next.finalizer
     }

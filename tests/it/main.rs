@@ -9,4 +9,5 @@ mod crd;
 mod faults;
 mod history;
 mod kubectl;
+mod pace;
 mod sync;

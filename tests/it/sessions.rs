@@ -33,7 +33,7 @@ fn secrets(world: &World) -> Api<Secret> {
 /// What the operator has asked the API server about Secrets: verb, namespace, name and status.
 fn asked_of_secrets(world: &World, position: u64) -> anyhow::Result<Vec<(String, String, String, u64)>> {
     let user = format!("system:serviceaccount:{}:{OPERATOR}", world.namespace);
-    let word = |event: &Value, path: &str| {
+    let text = |event: &Value, path: &str| {
         event
             .pointer(path)
             .and_then(Value::as_str)
@@ -42,16 +42,16 @@ fn asked_of_secrets(world: &World, position: u64) -> anyhow::Result<Vec<(String,
     };
     let events = world.plane.audit_events_since(position)?;
     let own = events.iter().filter(|event| {
-        word(event, "/user/username") == user
-            && word(event, "/objectRef/resource") == "secrets"
-            && word(event, "/stage") == "ResponseComplete"
+        text(event, "/user/username") == user
+            && text(event, "/objectRef/resource") == "secrets"
+            && text(event, "/stage") == "ResponseComplete"
     });
     let told = own.map(|event| {
         let code = event.pointer("/responseStatus/code").and_then(Value::as_u64);
         (
-            word(event, "/verb"),
-            word(event, "/objectRef/namespace"),
-            word(event, "/objectRef/name"),
+            text(event, "/verb"),
+            text(event, "/objectRef/namespace"),
+            text(event, "/objectRef/name"),
             code.unwrap_or_default(),
         )
     });
@@ -214,10 +214,26 @@ async fn no_other_secret_is_read_or_can_be() -> anyhow::Result<()> {
     let elsewhere = world.second_namespace().await?;
     let auth = json!({"clientSecret": {"secretRef": {"name": "other"}}});
     world.connection("greedy", json!({"auth": auth})).await?;
+    // A reference into another namespace is none: the local Secret of that name is meant.
+    let abroad = json!({
+        "apiVersion": "intune.msgraph.dev/v1alpha1", "kind": "GraphConnection",
+        "metadata": {"name": "abroad", "namespace": world.namespace},
+        "spec": {
+            "tenantId": world.tenant, "clientId": world.client_id,
+            "auth": {"clientSecret": {"secretRef": {"name": "graph", "namespace": elsewhere}}},
+        },
+    });
+    let create = ["create", "--validate=ignore", "-f", "-"];
+    world.plane.kubectl_ok_with_input(&create, &abroad.to_string()).await?;
     let mut config = world.config();
     config.watch_namespaces.push(elsewhere.clone());
     world.start_with(config).await?;
     world.in_sync("jamf").await?;
+    let connection = world.connection_is("abroad", "True", "Connected").await?;
+    assert_eq!(
+        at(&connection, "/spec/auth/clientSecret/secretRef"),
+        json!({"name": "graph"})
+    );
     let connection = world.connection_is("greedy", "False", "AccessNotGranted").await?;
     let told = at(&connection, "/status/conditions/0/message");
     assert!(
@@ -234,7 +250,7 @@ async fn no_other_secret_is_read_or_can_be() -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
-    assert_eq!(world.graph().count(Request::is_token), 1);
+    assert_eq!(world.graph().count(Request::is_token), 2);
 
     let who = format!("--as=system:serviceaccount:{}:{OPERATOR}", world.namespace);
     for (verb, what, namespace) in [
@@ -500,6 +516,40 @@ async fn what_status_lists_follows_the_tenant() -> anyhow::Result<()> {
     listed(json!([first, {"id": "zz-new", "displayName": "Renamed"}])).await?;
     world.graph().delete_row(&world.tenant, "zz-new")?;
     listed(json!([first])).await?;
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_that_takes_too_long_to_list_is_told_as_an_outage() -> anyhow::Result<()> {
+    let options = Options {
+        page_size: 1,
+        graph_delay: Duration::from_millis(400),
+        ..Options::default()
+    };
+    let mut world = world("slow-pages", options).await?;
+    for number in 0..9 {
+        world.row(&format!("row-{number}"), &format!("Partner {number}"))?;
+    }
+    world
+        .partner(
+            "by-name",
+            json!({"partnerRef": {"displayName": "Partner 3"}, "iosOnboarded": true}),
+        )
+        .await?;
+    let mut config = world.config();
+    // No single request takes too long, and all of them together take longer than a pass may.
+    config.timing.request = Duration::from_secs(1);
+    config.timing.pass = Duration::from_secs(3);
+    world.start_with(config).await?;
+    world.connection_is("contoso", "False", "GraphUnavailable").await?;
+    for name in ["jamf", "by-name"] {
+        world.partner_is(name, "Ready", "False", "GraphUnavailable").await?;
+    }
+    world.graph().set_graph_delay(Duration::ZERO);
+    world.connection_is("contoso", "True", "Connected").await?;
+    for name in ["jamf", "by-name"] {
+        world.in_sync(name).await?;
+    }
     world.stop().await
 }
 

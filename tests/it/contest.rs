@@ -8,7 +8,7 @@ use graph_simulator::{App, Request};
 use harness::{CLIENT_SECRET, ControlPlane, OPERATOR, Options, PATIENCE, WRITE_ROLE, World, checkout, merge, wait_for};
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::binary::Running;
@@ -55,10 +55,7 @@ async fn of_two_that_were_made_in_one_second_the_smaller_uid_holds() -> anyhow::
                 return anyhow::Ok([a, b]);
             }
             for name in &names {
-                world
-                    .partners()
-                    .delete(name, &kube::api::DeleteParams::default())
-                    .await?;
+                world.partners().delete(name, &DeleteParams::default()).await?;
             }
             anyhow::bail!("a second lies between them")
         })
@@ -260,6 +257,56 @@ async fn two_namespaces_that_share_a_tenant_have_one_writer_and_learn_no_names()
     assert!(lines.iter().any(|line| line.contains("PartnerConflict")), "{log}");
     assert!(lines.iter().all(|line| !line.contains(HOLDER)), "{lines:#?}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_id_in_two_clouds_is_two_objects() -> anyhow::Result<()> {
+    let mut world = World::new("two-clouds").await?;
+    world.row(P1, "Example Partner")?;
+    world.connect().await?;
+    world.connection("gov", json!({"cloud": "USGov"})).await?;
+    world.start().await?;
+    let ours = json!({"partnerRef": {"id": P1}, "iosOnboarded": true});
+    world.partner("global", ours).await?;
+    let theirs = json!({"connectionRef": {"name": "gov"}, "partnerRef": {"id": P1}, "androidOnboarded": true});
+    world.partner("gov", theirs).await?;
+    for (name, cloud) in [("global", "Global"), ("gov", "USGov")] {
+        let partner = world.in_sync(name).await?;
+        assert_eq!(partner.status.unwrap().cloud.as_deref(), Some(cloud));
+        assert!(world.events(name, "PartnerConflict").await?.is_empty());
+    }
+    assert_eq!(world.patches(), 2);
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_whose_connection_leads_elsewhere_holds_no_more() -> anyhow::Result<()> {
+    let mut world = World::new("leads-elsewhere").await?;
+    world.row(P1, "Example Partner")?;
+    world.connect().await?;
+    world.connection("other", json!({})).await?;
+    let elsewhere = world.tenant.replace("bbbbbbbb", "dddddddd");
+    let app = App::with_secret(CLIENT_SECRET).roles([WRITE_ROLE]);
+    world.graph().add_app(&elsewhere, &world.client_id, app);
+    world.start().await?;
+    let first = json!({"partnerRef": {"id": P1}, "iosOnboarded": true});
+    let first = world.partner("first", first).await?;
+    world.in_sync("first").await?;
+    until_younger_than(&first).await?;
+    let second = json!({"connectionRef": {"name": "other"}, "partnerRef": {"id": P1}, "androidOnboarded": true});
+    world.partner("second", second).await?;
+    world.partner_is("second", "Ready", "False", "PartnerConflict").await?;
+    world.connections().delete("contoso", &DeleteParams::default()).await?;
+    world.connection("contoso", json!({"tenantId": elsewhere})).await?;
+    world.partner_is("first", "Ready", "False", "TenantChanged").await?;
+    world.in_sync("second").await?;
+    assert_eq!(world.graph().row(&world.tenant, P1).unwrap()["androidOnboarded"], true);
+    // And back: the older one is the holder again.
+    world.connections().delete("contoso", &DeleteParams::default()).await?;
+    world.connection("contoso", json!({})).await?;
+    world.in_sync("first").await?;
+    world.partner_is("second", "Ready", "False", "PartnerConflict").await?;
+    world.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -109,7 +109,15 @@ async fn a_resources_series_follow_its_status_and_vanish_with_it() -> anyhow::Re
     let never = json!({"lastHeartbeatDateTime": "0001-01-01T00:00:00Z"});
     world.graph().change_row(&world.tenant, P2, never)?;
     world.partner("never", json!({"partnerRef": {"id": P2}})).await?;
-    let operator = running(&world, &["--sync-interval", "1s"]).await?;
+    let flags = [
+        "--sync-interval",
+        "1s",
+        "--heartbeat-resolution",
+        "5s",
+        "--heartbeat-stale-after",
+        "876000h",
+    ];
+    let operator = running(&world, &flags).await?;
 
     world.partner_is("jamf", "Synced", "False", "DriftDetected").await?;
     let expected = [
@@ -135,6 +143,19 @@ async fn a_resources_series_follow_its_status_and_vanish_with_it() -> anyhow::Re
     let now = k8s_openapi::jiff::Timestamp::now().as_duration().as_secs_f64();
     assert!((now - 60.0..=now).contains(&success), "{success} at {now}");
 
+    // By the flags a heartbeat is written by itself from 5 s on, and is stale after a hundred years.
+    change(json!({"lastHeartbeatDateTime": "2026-11-25T10:00:06Z"}))?;
+    let expected = [("heartbeat_timestamp_seconds", Some(heartbeat + 6.0))];
+    of_resource(&operator, &world, "jamf", &expected).await?;
+    change(json!({"lastHeartbeatDateTime": "1970-01-02T00:00:00Z"}))?;
+    of_resource(
+        &operator,
+        &world,
+        "jamf",
+        &[("heartbeat_timestamp_seconds", Some(86_400.0))],
+    )
+    .await?;
+    world.partner_is("jamf", "HeartbeatFresh", "True", "Fresh").await?;
     change(json!({"partnerState": "terminated"}))?;
     spec["managementPolicy"] = json!("Enforce");
     world.partner("jamf", spec.clone()).await?;
@@ -308,7 +329,48 @@ async fn what_is_asked_of_microsoft_and_of_kubernetes_is_counted() -> anyhow::Re
         Ok(())
     })
     .await?;
-    operator.stop().await
+    operator.stop().await?;
+    audited(&operator.process.log()?, &world.namespace)
+}
+
+/// One line for each change that was sent: who, what, and how it ended.
+fn audited(log: &str, namespace: &str) -> anyhow::Result<()> {
+    let lines = log.lines().filter(|line| line.contains(" audit: "));
+    let lines = lines.filter_map(|line| Some(line.split_once('{')?.1));
+    let lines: Vec<Value> = lines
+        .map(|rest| serde_json::from_str(&format!("{{{rest}")))
+        .collect::<Result<_, _>>()?;
+    let told: Vec<[Value; 5]> = lines
+        .iter()
+        .map(|line| {
+            let paths = [
+                "/resource",
+                "/generation",
+                "/partnerId",
+                "/outcome",
+                "/fields/iosOnboarded",
+            ];
+            paths.map(|path| line.pointer(path).cloned().unwrap_or_default())
+        })
+        .collect();
+    let change = json!({"field": "iosOnboarded", "desired": "true", "observed": "false"});
+    let line = |outcome: &str| {
+        [
+            json!(format!("{namespace}/jamf")),
+            json!(1),
+            json!(P1),
+            json!(outcome),
+            change.clone(),
+        ]
+    };
+    ensure!(told == [line("refused"), line("taken")], "{lines:#?}");
+    ensure!(lines.iter().all(|line| line.get("uid").is_some_and(Value::is_string)));
+    ensure!(
+        lines
+            .last()
+            .is_some_and(|line| line.get("requestId").is_some_and(Value::is_string))
+    );
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

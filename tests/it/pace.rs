@@ -406,6 +406,11 @@ async fn a_heartbeat_is_written_with_anything_else_in_utc_and_whole_seconds() ->
         let partner = world.asked("jamf", &time).await?;
         assert_eq!(of(&partner, "HeartbeatFresh").unwrap().reason, "Fresh", "{time}");
     }
+    // And the smallest date says that there never was one.
+    heartbeat(&world, "0001-01-01T00:00:00+00:00")?;
+    let partner = world.asked("jamf", "never").await?;
+    assert_eq!(known(&partner), None);
+    assert_eq!(of(&partner, "HeartbeatFresh").unwrap().reason, "NeverReported");
     world.in_sync("jamf").await?;
     world.stop().await
 }

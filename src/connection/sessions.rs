@@ -177,6 +177,8 @@ fn session(ctx: &Context, object: &Connection) -> Option<Session> {
         refused: (timing.credentials, timing.credentials_cap),
         unavailable: (timing.backoff, timing.backoff_cap),
         forbidden: timing.slow.mul_f64(0.9),
+        // The rest of a pass is for what it does with the listing.
+        listing: timing.pass / 3,
     };
     Some(Session::new(
         request,

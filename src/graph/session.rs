@@ -67,6 +67,8 @@ pub struct Waits {
     pub unavailable: (Duration, Duration),
     /// So long after the first 403 with a token, it is replaced: a role may have been granted since.
     pub forbidden: Duration,
+    /// The bound on one listing, all of its pages and the wait for another's included.
+    pub listing: Duration,
 }
 
 /// All rows of a tenant, as last listed.
@@ -216,7 +218,17 @@ impl Session {
     }
 
     /// A listing that began at `not_before` or later. All that ask at once share one.
+    ///
+    /// No single answer may take long, and still all pages together can: whoever waits for them has to tell of it.
     pub async fn list(&self, not_before: Instant, priority: Priority) -> Result<Arc<Listing>, Trouble> {
+        let listing = tokio::time::timeout(self.waits.listing, self.list_in_turn(not_before, priority)).await;
+        listing.unwrap_or_else(|_| {
+            let failure = Failure::unavailable("Graph did not list the tenant's partners in time");
+            Err(Trouble::Graph(failure))
+        })
+    }
+
+    async fn list_in_turn(&self, not_before: Instant, priority: Priority) -> Result<Arc<Listing>, Trouble> {
         let _flight = self.flight.lock().await;
         if let Some(listing) = self.listing().filter(|listing| listing.began >= not_before) {
             return Ok(listing);

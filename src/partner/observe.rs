@@ -35,7 +35,10 @@ pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<
     let id = match (&target.bound, &pass.object.spec.partner_ref.id) {
         (Some(bound), _) => bound.clone(),
         (None, Some(id)) => id.clone(),
-        (None, None) => look_up(ctx, pass, target, began).await?,
+        (None, None) => {
+            let not_before = if pass.edit { began } else { pass.seen_at };
+            look_up(ctx, pass, target, not_before, None).await?
+        }
     };
     if !pass.edit {
         if let Some(observed) = from_listing(ctx, pass, target, &id)? {
@@ -150,15 +153,22 @@ fn turns_stale(row: &Partner, listed: Instant, rules: HeartbeatRules) -> bool {
     rules.is_stale(heartbeat, now) && then.is_some_and(|then| !rules.is_stale(heartbeat, then))
 }
 
-/// Finds the one object with the display name that spec names.
-async fn look_up(ctx: &Context, pass: &Pass, target: &Target, began: Instant) -> Result<String, Box<Finding>> {
+/// Finds the one object with the display name that spec names, in a listing that began at `not_before` or later. `gone_id`
+/// is the id of an object that is not there any more.
+async fn look_up(
+    ctx: &Context,
+    pass: &Pass,
+    target: &Target,
+    not_before: Instant,
+    gone_id: Option<&str>,
+) -> Result<String, Box<Finding>> {
     let name = pass.object.spec.partner_ref.display_name.clone().unwrap_or_default();
-    let not_before = if pass.edit { began } else { pass.seen_at };
     let listing = match target.session.list(not_before, priority(pass)).await {
         Ok(listing) => listing,
         Err(trouble) => return Err(finding(ctx, pass, &trouble, target, false).await),
     };
     let mut ids = listing.named(&name);
+    ids.retain(|id| gone_id.is_none_or(|gone| !id.eq_ignore_ascii_case(gone)));
     match (ids.pop(), ids.is_empty()) {
         (Some(id), true) => Ok(id),
         (Some(_), false) => Err(gone(
@@ -182,17 +192,31 @@ async fn not_found(
     id: &str,
     began: Instant,
 ) -> Result<Observed, Box<Finding>> {
+    let listing = target.session.listing();
+    let listed = listing.as_ref().and_then(|listing| listing.row(id));
     let by_name = pass.object.spec.partner_ref.display_name.is_some();
-    if by_name && target.bound.is_some() {
-        let found = look_up(ctx, pass, target, began).await?;
-        if !found.eq_ignore_ascii_case(id) {
-            let row = match target.session.get(&found, priority(pass)).await {
-                Ok(row) => row,
-                Err(trouble) => return Err(finding(ctx, pass, &trouble, target, false).await),
+    let other = match (&target.bound, listed) {
+        (Some(_), _) if by_name => {
+            // A listing that still has the object is from before it went, and may lack the one that came in its place.
+            let not_before = if pass.edit || listed.is_some() {
+                began
+            } else {
+                pass.seen_at
             };
-            pass.deeds.rebound_from = Some(id.to_owned());
-            return Ok(observed(target, row, true));
+            Some(look_up(ctx, pass, target, not_before, Some(id)).await?)
         }
+        // Spec may spell the id otherwise than Graph, and no page says that Graph finds it in any case.
+        (None, Some(Ok(row))) if row.id != id => Some(row.id.clone()),
+        _ => None,
+    };
+    if let Some(other) = other {
+        return match target.session.get(&other, priority(pass)).await {
+            Ok(row) => {
+                pass.deeds.rebound_from = target.bound.is_some().then(|| id.to_owned());
+                Ok(observed(target, row, true))
+            }
+            Err(trouble) => Err(finding(ctx, pass, &trouble, target, false).await),
+        };
     }
     let message = format!(
         "The tenant has no partner {id}: see the GraphConnection's status.partners, or add the partner in the Intune \

@@ -133,11 +133,12 @@ impl<Spec, Status: PartialEq> Object<Spec, Status> {
 
 impl<Spec: PartialEq, Status> Object<Spec, Status> {
     /// Whether a pass is due because the resource has become `next`: spec, our annotation or deletion have changed, or
-    /// our finalizer was taken away. A write of status alone is no reason.
+    /// our finalizer was taken away. A write of status alone is no reason, and an annotation that was taken away asks
+    /// for nothing.
     pub(super) fn asks_for_a_pass(&self, next: &Self) -> bool {
         self.uid != next.uid
             || self.generation != next.generation
-            || self.request != next.request
+            || (next.request.is_some() && self.request != next.request)
             || self.deleting != next.deleting
             || (self.has_finalizer() && !next.has_finalizer())
     }

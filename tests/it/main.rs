@@ -7,6 +7,7 @@ mod control_plane;
 mod crd;
 mod deletion;
 mod faults;
+mod foreign;
 mod kubectl;
 mod schemas;
 mod sync;

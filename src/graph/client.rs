@@ -1,5 +1,6 @@
 //! One request to Graph at a time: addresses, headers, bounded bodies, paging. Decides nothing.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -145,10 +146,11 @@ impl GraphClient {
         if answer.status.is_success() {
             return Ok(answer);
         }
+        let body = without_token(&answer.body, token);
         Err(classify(
             answer.status.as_u16(),
             &answer.headers,
-            &answer.body,
+            &body,
             Timestamp::now(),
         ))
     }
@@ -196,6 +198,19 @@ impl GraphClient {
             "graph request"
         );
         answer
+    }
+}
+
+/// A refusal's body less the token, which some services repeat in their sentence. A token may look like any word, so
+/// that nobody further on could tell.
+fn without_token<'a>(body: &'a [u8], token: &Token) -> Cow<'a, [u8]> {
+    let token = token.secret();
+    let repeated = !token.is_empty() && body.windows(token.len()).any(|part| part == token.as_bytes());
+    if repeated {
+        let body = String::from_utf8_lossy(body).replace(token, "\u{2026}");
+        Cow::Owned(body.into_bytes())
+    } else {
+        Cow::Borrowed(body)
     }
 }
 

@@ -199,3 +199,27 @@ async fn key_connection(world: &World, name: &str, auth: Value) -> anyhow::Resul
         .await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_looks_like_any_word_is_not_repeated() -> anyhow::Result<()> {
+    let mut world = World::new("echoes").await?;
+    world.connect().await?;
+    let token = "EwB-an-opaque-canary-that-no-scrubber-knows";
+    let granted = json!({"access_token": token, "token_type": "Bearer", "expires_in": 3_599});
+    world
+        .graph()
+        .script(Script::entra().method("POST").answer(Answer::json(200, granted)));
+    let sentence = format!("The header Bearer {token} is not acceptable, nor is {token}.");
+    let echo = json!({"error": {"code": "BadRequest", "message": sentence}});
+    world.graph().script(Script::graph().answer(Answer::json(400, echo)));
+    world.start().await?;
+    let connection = world.connection_is("contoso", "False", "RejectedByGraph").await?;
+    let (kind, note) = world.event("contoso", "RejectedByGraph").await?;
+    let told = serde_json::to_string(&connection.status)?;
+    assert!(told.contains("The header Bearer … is not acceptable"), "{told}");
+    assert!(
+        kind == "Warning" && !told.contains("opaque") && !note.contains("opaque"),
+        "{told} {note}"
+    );
+    world.stop().await
+}

@@ -130,11 +130,20 @@ fn error_body(text: &str, shape: u8) -> Json {
     }
 }
 
-/// A row that says the text wherever it can and can still be read.
-fn row(id: &str, text: &str) -> Json {
+/// A row that says the text wherever it can and can still be read. With `known`, all of its lists can be written back.
+fn row(id: &str, text: &str, known: bool) -> Json {
     let mut row = json!({ "id": id, "displayName": text, "partnerState": text, text: text });
     for platform in Platform::ALL {
         row[Property::Onboarded(platform).name()] = json!(false);
+        if known {
+            let target = json!({ "@odata.type": "#microsoft.graph.groupAssignmentTarget", "groupId": text });
+            let targets = row["displayName"]
+                .as_str()
+                .filter(|id| !id.is_empty() && *id == text::clean(id, 128));
+            let entries: Vec<Json> = targets.into_iter().map(|_| json!({ "target": target })).collect();
+            row[Property::EnrollmentAssignments(platform).name()] = json!(entries);
+            continue;
+        }
         row[Property::EnrollmentAssignments(platform).name()] = json!([
             { "target": { "@odata.type": text, text: text } },
             { "target": { "@odata.type": "#microsoft.graph.groupAssignmentTarget", "groupId": text } },
@@ -144,6 +153,18 @@ fn row(id: &str, text: &str) -> Json {
         ]);
     }
     row
+}
+
+/// What looks like a time, and often is one.
+fn heartbeat() -> impl Strategy<Value = String> {
+    let date = "(-?[0-9]{4,6}|0000|0001|9999)-(0[0-9]|1[0-3])-([0-2][0-9]|3[0-2])";
+    let time =
+        "([01][0-9]|2[0-4]):([0-5][0-9]|60):([0-5][0-9]|60)(\\.[0-9]{0,12})?(Z|[+-](0[0-9]|14|23|99):[0-5][0-9])";
+    prop_oneof![
+        3 => "2026-(0[1-9]|1[0-2])-(0[1-9]|2[0-8])T(0[0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\\.[0-9]{1,12})?(Z|[+-]1[0-4]:00)",
+        2 => prop::string::string_regex(&format!("{date}T{time}")).unwrap(),
+        1 => hostile(),
+    ]
 }
 
 /// What a pass comes to that has read this row and says this.
@@ -251,13 +272,19 @@ proptest! {
     fn whatever_a_row_says_the_status_is_one_that_the_api_server_takes_and_keeps(
         text in hostile(), message in hostile(), name in hostile(), request in prop::option::of(hostile()),
         reason in prop::sample::select(Reason::ALL.into_iter().filter(|reason| !reason.is_of_connection()).collect::<Vec<_>>()),
-        broken in any::<bool>(),
+        broken in any::<bool>(), known in any::<bool>(), heartbeat in heartbeat(),
     ) {
-        let neighbour = row("p2", "Example");
-        let body = in_bytes(&json!({ "value": [row("p1", &text), neighbour, { "id": text }] }), broken);
+        let neighbour = row("p2", "Example", true);
+        let mut first = row("p1", &text, known);
+        first["lastHeartbeatDateTime"] = json!(heartbeat);
+        let body = in_bytes(&json!({ "value": [first, neighbour, { "id": text }] }), broken);
         let rows = decode_page(&body).unwrap().rows;
-        let seen = rows[0].as_ref().unwrap();
         prop_assert!(rows[1].is_ok() && rows[2].is_err());
+        let Ok(seen) = &rows[0] else {
+            let why = &rows[0].as_ref().unwrap_err().why;
+            prop_assert_eq!(why, "lastHeartbeatDateTime should be a date and time with an offset");
+            return Ok(());
+        };
         for list in Platform::ALL.map(|platform| seen.assignments.get(platform)) {
             prop_assert!(list.unsupported.iter().all(|kind| fits(kind, 256)));
         }

@@ -163,6 +163,22 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_is_a_record_too() {
+        WRITTEN.with_borrow_mut(Vec::clear);
+        let before = std::panic::take_hook();
+        record_panics();
+        let ended = tracing::subscriber::with_default(json_lines(LevelFilter::INFO, || Kept), || {
+            std::panic::catch_unwind(|| panic!("of {}\nthe row", "\u{1b}[31m"))
+        });
+        std::panic::set_hook(before);
+        assert!(ended.is_err());
+        let record: Value = serde_json::from_slice(&WRITTEN.take()).unwrap();
+        assert_eq!(record["level"], "ERROR");
+        assert_eq!(record["detail"], "of \u{fffd}[31m\u{fffd}the row");
+        assert!(record["place"].as_str().unwrap().contains("log.rs"), "{record}");
+    }
+
+    #[test]
     fn bytes_that_are_no_text_do_not_stop_the_log() {
         WRITTEN.with_borrow_mut(Vec::clear);
         OneLine(Kept).write_all(b"a\xffb\x1b\nc\n").unwrap();

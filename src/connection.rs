@@ -300,7 +300,7 @@ fn next_status(
             };
             let display_name = name.map(|name| text::clean(name, text::DISPLAY_NAME_CHARS));
             Some(ListedPartner {
-                id: text::clean(id, 128),
+                id: text::clean(id, text::ID_CHARS),
                 display_name,
             })
         });
@@ -311,3 +311,6 @@ fn next_status(
     }
     next
 }
+
+#[cfg(test)]
+mod tests;

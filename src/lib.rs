@@ -22,6 +22,8 @@
 pub mod api;
 pub mod connection;
 pub mod credentials;
+#[cfg(test)]
+mod foreign_tests;
 pub mod graph;
 #[cfg(test)]
 mod house_tests;

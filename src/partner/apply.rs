@@ -16,6 +16,7 @@ use crate::partner::memory::Unverified;
 use crate::runtime::context::Context;
 use crate::runtime::object::Key;
 use crate::runtime::queue::Lane;
+use crate::runtime::text;
 
 /// Corrections of one field within this time count together.
 const CONTEST_WINDOW: Duration = Duration::from_secs(3_600);
@@ -167,7 +168,7 @@ fn settled(planned: &Plan, seen: &Observed, updated: bool) -> Finding {
     } else {
         let message = format!(
             "Left alone, because Graph holds entries there that this API version cannot express and that a change would \
-             destroy: {}. Remove them in the Intune admin center, or leave the list out of spec.",
+             destroy. Remove them in the Intune admin center, or leave the list out of spec: {}.",
             planned.unsupported_lists()
         );
         Finding::new(Reason::UnsupportedTarget, message)
@@ -319,7 +320,7 @@ pub(super) fn audit(pass: &Pass, id: &str, planned: &Plan, outcome: &str, reques
         "resource": pass.object.key.to_string(),
         "uid": pass.object.uid,
         "generation": pass.object.generation,
-        "partnerId": crate::runtime::text::clean(id, 128),
+        "partnerId": text::clean(id, text::ID_CHARS),
         "fields": fields,
         "outcome": outcome,
         "requestId": request_id,

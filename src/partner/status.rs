@@ -134,12 +134,12 @@ pub fn next(previous: &Status, verdict: &Verdict<'_>, rules: HeartbeatRules, now
     let mut next = previous.clone();
     next.observed_generation = Some(verdict.judgement.generation);
     if let Some(request) = verdict.request {
-        next.last_handled_reconcile_at = Some(request.chars().take(256).collect());
+        next.last_handled_reconcile_at = Some(text::clean(request, text::REQUEST_CHARS));
     }
     if let Some(Binding { cloud, tenant, id }) = &verdict.binding {
         next.cloud = Some(cloud.clone());
         next.tenant_id = Some(tenant.clone());
-        next.partner_id = Some(text::clean(id, 128));
+        next.partner_id = Some(text::clean(id, text::ID_CHARS));
     }
     if verdict.updated {
         next.last_update_time = Some(whole_seconds(now));

@@ -123,7 +123,8 @@ impl Operator {
                 Some(ended) = passes.join_next() => end_pass(&context, &health, ended),
                 Some(ended) = watches.join_next() => {
                     // Without its watch the operator would go by what once was.
-                    tracing::error!(error = ended.err().map(|error| error.to_string()), "a watch died; the process ends");
+                    let error = ended.err().map(|error| text::clean(&error.to_string(), 300));
+                    tracing::error!(error, "a watch died; the process ends");
                     std::process::abort();
                 }
                 () = context.queue.changed() => {}
@@ -210,7 +211,8 @@ fn end_pass(context: &Context, health: &Health, ended: Result<Report, tokio::tas
         Ok(report) => report,
         Err(error) => {
             // A pass that panics has left the queue in the dark about its key: the process starts anew.
-            tracing::error!(%error, "a pass died; the process ends");
+            let error = text::clean(&error.to_string(), 300);
+            tracing::error!(error, "a pass died; the process ends");
             std::process::abort();
         }
     };

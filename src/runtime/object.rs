@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::text;
 use crate::api::connection::{GraphConnectionSpec, GraphConnectionStatus};
 use crate::api::partner::{ComplianceManagementPartnerSpec, ComplianceManagementPartnerStatus};
 use crate::api::{ComplianceManagementPartner, FINALIZER, GraphConnection, RECONCILE_ANNOTATION};
@@ -50,7 +51,7 @@ pub struct Object<Spec, Status> {
     pub deleting: bool,
     /// `metadata.finalizers`.
     pub finalizers: Vec<String>,
-    /// The value of the annotation that asks for a pass.
+    /// The value of the annotation that asks for a pass, as status echoes it.
     pub request: Option<String>,
     /// `spec`.
     pub spec: Spec,
@@ -85,7 +86,7 @@ where
         request: resource
             .annotations()
             .get(RECONCILE_ANNOTATION)
-            .map(|value| value.chars().take(256).collect()),
+            .map(|value| text::clean(value, text::REQUEST_CHARS)),
         spec,
         status,
     }

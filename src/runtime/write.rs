@@ -92,6 +92,9 @@ where
     let api: Api<kube::core::PartialObjectMeta<K>> = Api::namespaced(writer.client.clone(), &key.namespace);
     let mut fitting = serde_json::json!(status);
     writer.installed.fit(&K::kind(&()), &mut fitting);
+    // The API server reads an apply as YAML, which knows characters that no text may hold and others that it takes for
+    // line ends: one of them, be it in what somebody else wrote into status, would refuse or change the whole of it.
+    text::clean_json(&mut fitting);
     let body = serde_json::json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),

@@ -10,6 +10,7 @@ mod crd;
 mod deletion;
 mod edits;
 mod faults;
+mod foreign;
 mod history;
 mod kubectl;
 mod metrics;

@@ -209,6 +209,10 @@ fn wake_partners(ctx: &Context, key: &ObjectKey, changed: bool, listing: Option<
         let Some(entry) = index.partner(partner) else {
             return false;
         };
+        // It is not polled: it reads nothing.
+        if entry.object.spec.suspend == Some(true) {
+            return false;
+        }
         let interval = sync_interval(ctx, entry.object.spec.sync_interval.as_deref()).mul_f64(jitter);
         let read = entry.memory.read_at;
         read.is_none_or(|read| listing.began.saturating_duration_since(read) + tolerance >= interval)

@@ -126,6 +126,23 @@ fn claim(ctx: &Context, pass: &Pass, bound: &ObjectId) -> Claim {
     Claim::Lost(Box::new(Finding::new(Reason::PartnerConflict, message)))
 }
 
+/// What was found of an object that could not be read, or of a conflict: that comes before all that the object itself
+/// is, and after trouble that passes by itself.
+#[must_use]
+pub fn unless_lost(ctx: &Context, pass: &Pass, target: &Target, found: Finding) -> Finding {
+    let may_be_lost = target.enforce && found.reason > Reason::PartnerConflict;
+    let Some(bound) = target.bound.as_ref().filter(|_| may_be_lost) else {
+        return found;
+    };
+    match claim(ctx, pass, &ObjectId::new(target.cloud, &target.tenant, bound)) {
+        Claim::Lost(conflict) => Finding {
+            gone: found.gone,
+            ..*conflict
+        },
+        Claim::Held | Claim::Outdated => found,
+    }
+}
+
 /// Asked at the last moment, when the request's turn has come: the wait for it may have been long.
 fn may_send(ctx: &Context, pass: &Pass, bound: &ObjectId) -> bool {
     let stopping = ctx.stopping.load(Ordering::Relaxed);

@@ -86,6 +86,7 @@ pub async fn apply(
         changes: todo,
         unsupported: planned.unsupported,
     };
+    let waiting = last.map(|last| Unverified { sent: waiting, ..last });
     send(ctx, pass, target, seen, waiting, todo, bound).await
 }
 
@@ -209,13 +210,13 @@ fn unconfirmed(ctx: &Context, unverified: &Unverified) -> Finding {
     Finding::new(Reason::UpdateIneffective, message)
 }
 
-/// Sends what is to be sent and reads the object again. What is `waiting` was sent before.
+/// Sends what is to be sent and reads the object again. What is `waiting` was sent before and does not show.
 async fn send(
     ctx: &Context,
     pass: &mut Pass,
     target: &Target,
     before: Observed,
-    waiting: Vec<Change>,
+    waiting: Option<Unverified>,
     todo: Plan,
     bound: &ObjectId,
 ) -> Option<Finding> {
@@ -235,6 +236,8 @@ async fn send(
         Err(trouble) => {
             let (outcome, request_id) = untaken(&trouble);
             audit(pass, &id, &todo, outcome, request_id);
+            // What was sent before is not sent again for it.
+            pass.memory.unverified = waiting;
             let finding = observe::finding(ctx, pass, &trouble, target, true).await;
             let planned = plan(&pass.object.spec, &before.row);
             return Some(with(*finding, &before, Some(planned)));
@@ -248,8 +251,8 @@ async fn send(
     }
     pass.memory.read_at = Some(Instant::now());
     // Where the read after it fails, the next pass knows that this was sent.
-    let mut sent = waiting;
-    sent.extend(todo.changes);
+    let mut sent = waiting.as_ref().map(|waiting| waiting.sent.clone()).unwrap_or_default();
+    sent.extend(todo.changes.iter().cloned());
     let mut unverified = Unverified {
         generation: pass.object.generation,
         reads: 0,
@@ -276,11 +279,26 @@ async fn send(
         pass.memory.unverified = None;
         return Some(settled(&left, &after, true));
     }
-    // What differs otherwise has changed meanwhile: it is not waited for, but sent with the next read.
-    unverified.sent.retain(|change| left.changes.contains(change));
-    let finding = verifying(&left);
+    let took = todo.changes.iter().any(|change| !left.changes.contains(change));
+    let finding = Finding {
+        updated: took,
+        ..left_over(ctx, waiting, &mut unverified, &left)
+    };
     pass.memory.unverified = Some(unverified);
     Some(with(finding, &after, Some(left)))
+}
+
+/// The verdict on what is left after a change. What was `waiting` before it has had reads of its own.
+fn left_over(ctx: &Context, waiting: Option<Unverified>, unverified: &mut Unverified, left: &Plan) -> Finding {
+    // What differs otherwise has changed meanwhile: it is not waited for, but sent with the next read.
+    unverified.sent.retain(|change| left.changes.contains(change));
+    let before = waiting.filter(|waiting| left.changes.iter().all(|change| waiting.sent.contains(change)));
+    let Some(before) = before else {
+        return verifying(left);
+    };
+    // All that was sent now shows: the verdict on the rest stands.
+    unverified.reads = before.reads;
+    unconfirmed(ctx, unverified)
 }
 
 fn with(finding: Finding, seen: &Observed, planned: Option<Plan>) -> Finding {

@@ -148,12 +148,16 @@ fn settle(
             Retry::Slow => Some(timing.slow),
             Retry::VerySlow => Some(timing.very_slow),
             Retry::Secret => Some(timing.secret),
-            Retry::Backoff | Retry::OnChangeOrSoon => Some(state.backoff.next(
-                timing.backoff,
-                timing.backoff_cap,
-                retry_after,
-                fastrand::f64(),
-            )),
+            Retry::Backoff | Retry::OnChangeOrSoon => {
+                let random = fastrand::f64();
+                let wait = state
+                    .backoff
+                    .next(timing.backoff, timing.backoff_cap, retry_after, random);
+                // A verdict that is kept through trouble becomes Unknown at its time, not at the next try.
+                let trouble = state.trouble_since.map(|since| since.elapsed()).unwrap_or_default();
+                let left = timing.unknown_after.saturating_sub(trouble);
+                Some(if left.is_zero() { wait } else { wait.min(left) })
+            }
         }
     })?
 }

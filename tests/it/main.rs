@@ -7,4 +7,5 @@ mod control_plane;
 mod crd;
 mod faults;
 mod kubectl;
+mod reasons;
 mod sync;

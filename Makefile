@@ -36,6 +36,7 @@ lint: ## Check format, lints, and the licences, duplicates and sources of depend
 test: ## Run all tests, on a real Kubernetes API server and a simulator of Graph; the last line sums them up
 	$(CARGO) build --locked --workspace --bins --tests
 	@tests/control-plane/ensure >/dev/null
+	@tests/kstatus/ensure >/dev/null
 	@mkdir -p '$(target)' && rm -f '$(target)/test.status'
 	@{ $(CARGO) test --locked --workspace --no-fail-fast; echo $$? >'$(target)/test.status'; } | tee '$(target)/test.log'; \
 	awk -v status="$$(cat '$(target)/test.status')" "$$SUM_UP" '$(target)/test.log'

@@ -95,6 +95,7 @@ pub async fn apply(
         changes: todo,
         unsupported: planned.unsupported,
     };
+    let waiting = last.map(|last| Unverified { sent: waiting, ..last });
     send(ctx, pass, target, seen, waiting, todo, bound).await
 }
 
@@ -133,6 +134,23 @@ fn claim(ctx: &Context, pass: &Pass, bound: &ObjectId) -> Claim {
          managementPolicy: Observe on one."
     );
     Claim::Lost(Box::new(Finding::new(Reason::PartnerConflict, message)))
+}
+
+/// What was found of an object that could not be read, or of a conflict: that comes before all that the object itself
+/// is, and after trouble that passes by itself.
+#[must_use]
+pub fn unless_lost(ctx: &Context, pass: &Pass, target: &Target, found: Finding) -> Finding {
+    let may_be_lost = target.enforce && found.reason > Reason::PartnerConflict;
+    let Some(bound) = target.bound.as_ref().filter(|_| may_be_lost) else {
+        return found;
+    };
+    match claim(ctx, pass, &ObjectId::new(target.cloud, &target.tenant, bound)) {
+        Claim::Lost(conflict) => Finding {
+            gone: found.gone,
+            ..*conflict
+        },
+        Claim::Held | Claim::Outdated => found,
+    }
 }
 
 /// Asked at the last moment, when the request's turn has come: the wait for it may have been long.
@@ -201,13 +219,13 @@ fn unconfirmed(ctx: &Context, unverified: &Unverified) -> Finding {
     Finding::new(Reason::UpdateIneffective, message)
 }
 
-/// Sends what is to be sent and reads the object again. What is `waiting` was sent before.
+/// Sends what is to be sent and reads the object again. What is `waiting` was sent before and does not show.
 async fn send(
     ctx: &Context,
     pass: &mut Pass,
     target: &Target,
     before: Observed,
-    waiting: Vec<Change>,
+    waiting: Option<Unverified>,
     todo: Plan,
     bound: &ObjectId,
 ) -> Option<Finding> {
@@ -227,6 +245,8 @@ async fn send(
         Err(trouble) => {
             let (outcome, request_id) = untaken(&trouble);
             audit(pass, &id, &todo, outcome, request_id);
+            // What was sent before is not sent again for it.
+            pass.memory.unverified = waiting;
             let finding = observe::finding(ctx, pass, &trouble, target, true).await;
             let planned = plan(&pass.object.spec, &before.row);
             return Some(with(*finding, &before, Some(planned)));
@@ -240,8 +260,8 @@ async fn send(
     }
     pass.memory.read_at = Some(Instant::now());
     // Where the read after it fails, the next pass knows that this was sent.
-    let mut sent = waiting;
-    sent.extend(todo.changes);
+    let mut sent = waiting.as_ref().map(|waiting| waiting.sent.clone()).unwrap_or_default();
+    sent.extend(todo.changes.iter().cloned());
     let mut unverified = Unverified {
         generation: pass.object.generation,
         reads: 0,
@@ -268,11 +288,26 @@ async fn send(
         pass.memory.unverified = None;
         return Some(settled(&left, &after, true));
     }
-    // What differs otherwise has changed meanwhile: it is not waited for, but sent with the next read.
-    unverified.sent.retain(|change| left.changes.contains(change));
-    let finding = verifying(&left);
+    let took = todo.changes.iter().any(|change| !left.changes.contains(change));
+    let finding = Finding {
+        updated: took,
+        ..left_over(ctx, waiting, &mut unverified, &left)
+    };
     pass.memory.unverified = Some(unverified);
     Some(with(finding, &after, Some(left)))
+}
+
+/// The verdict on what is left after a change. What was `waiting` before it has had reads of its own.
+fn left_over(ctx: &Context, waiting: Option<Unverified>, unverified: &mut Unverified, left: &Plan) -> Finding {
+    // What differs otherwise has changed meanwhile: it is not waited for, but sent with the next read.
+    unverified.sent.retain(|change| left.changes.contains(change));
+    let before = waiting.filter(|waiting| left.changes.iter().all(|change| waiting.sent.contains(change)));
+    let Some(before) = before else {
+        return verifying(left);
+    };
+    // All that was sent now shows: the verdict on the rest stands.
+    unverified.reads = before.reads;
+    unconfirmed(ctx, unverified)
 }
 
 fn with(finding: Finding, seen: &Observed, planned: Option<Plan>) -> Finding {

@@ -143,7 +143,7 @@ async fn run(ctx: &Context, pass: &mut Pass) -> Option<Finding> {
     };
     let seen = match observe::observe(ctx, pass, &target).await {
         Ok(seen) => seen,
-        Err(finding) => return Some(*finding),
+        Err(finding) => return Some(apply::unless_lost(ctx, pass, &target, *finding)),
     };
     let bound = claim::ObjectId::new(&seen.binding.cloud, &seen.binding.tenant, &seen.binding.id);
     let triggers = ctx.index.lock().bind(&pass.object.key, &pass.object.uid, &bound);

@@ -71,6 +71,10 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
     if let Some(bound) = &status.partner_id {
         let (tenant, cloud) = (status.tenant_id.as_deref(), status.cloud.as_deref());
         if tenant != Some(open.tenant.as_str()) || cloud != Some(open.cloud.name()) {
+            // Trouble that passes by itself comes first, here as everywhere.
+            if let Some(ConnectionVerdict { reason, message }) = trouble {
+                return stop(Finding::new(reason, message));
+            }
             let message = format!(
                 "The resource is bound to {bound} of tenant {} ({}), but GraphConnection {name} is now for another tenant. \
                  Put the connection back, or create this resource anew.",

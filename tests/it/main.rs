@@ -15,6 +15,7 @@ mod history;
 mod kubectl;
 mod metrics;
 mod pace;
+mod reasons;
 mod schemas;
 mod sessions;
 mod sync;

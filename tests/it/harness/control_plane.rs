@@ -69,7 +69,7 @@ impl ControlPlane {
     /// If the programs are not here and cannot be built, or if they do not come up; with the tails of their logs.
     pub async fn start(options: Options) -> Result<Self> {
         crate::install_tls_provider();
-        let binaries = binaries().await?;
+        let binaries = ensured("control-plane").await?;
         for _ in 1..START_TRIES {
             match Self::launch(Setup::new(options.clone(), binaries.clone())?).await {
                 Err(error) if format!("{error:#}").contains(PORT_TAKEN) => {}
@@ -413,9 +413,12 @@ impl Setup {
     }
 }
 
-/// The folder of the programs: found or, once, built by the script that knows how.
-async fn binaries() -> Result<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../control-plane/ensure");
+/// The folder of the programs that `tests/MODULE/ensure` knows to find or, once, to build.
+pub(crate) async fn ensured(module: &str) -> Result<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(module)
+        .join("ensure");
     // Its progress, on standard error, goes straight to whoever waits.
     let output = tokio::process::Command::new(&script)
         .stdin(Stdio::null())
@@ -424,7 +427,7 @@ async fn binaries() -> Result<PathBuf> {
         .await
         .with_context(|| format!("{} cannot be run", script.display()))?;
     if !output.status.success() {
-        bail!("the control plane's programs cannot be had; `make control-plane` says why");
+        bail!("programs that the tests need cannot be had; tests/{module}/ensure says why");
     }
     let answer = String::from_utf8(output.stdout)?;
     let folder = answer.lines().last().context("no folder of programs was named")?;

@@ -5,6 +5,7 @@
 // Helpers may panic as tests may: a wrong index is a failed test.
 #![allow(clippy::indexing_slicing)]
 
+mod coverage;
 mod desk;
 mod immutable;
 mod intervals;

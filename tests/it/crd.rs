@@ -7,8 +7,10 @@
 
 mod coverage;
 mod desk;
+mod documents;
 mod immutable;
 mod intervals;
+mod lists;
 mod reading;
 mod reference;
 mod rules;

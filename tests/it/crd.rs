@@ -8,6 +8,7 @@
 mod coverage;
 mod desk;
 mod documents;
+mod explain;
 mod immutable;
 mod intervals;
 mod lists;

@@ -8,4 +8,5 @@ mod crd;
 mod deletion;
 mod faults;
 mod kubectl;
+mod roles;
 mod sync;

@@ -5,6 +5,8 @@ pub mod partner;
 pub mod reason;
 #[cfg(test)]
 mod schema_tests;
+#[cfg(test)]
+mod tests;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,

@@ -3,6 +3,7 @@
 mod binary;
 mod claims;
 mod connections;
+mod contract;
 mod control_plane;
 mod crd;
 mod deletion;

@@ -8,6 +8,7 @@ mod control_plane;
 mod crd;
 mod deletion;
 mod faults;
+mod foreign;
 mod kubectl;
 mod roles;
 mod sync;

@@ -82,7 +82,7 @@
 //! - Lists in status are unique, timestamps valid, strings cut: `crd::status::a_status_is_taken_or_refused_whole`,
 //!   `connections::tenants::what_status_lists_of_the_collection_is_unique_and_bounded`,
 //!   `lib::partner::status::tests::a_status_is_one_that_the_api_server_takes`
-//! - A finalizer that somebody removed is put back: –
+//! - A finalizer that somebody removed is put back: `deletion::reset::a_finalizer_comes_back_and_goes_as_the_policies_say`
 //! - List types: `crd::lists::a_list_of_assignments_is_replaced_whole_and_has_one_owner`,
 //!   `crd::lists::lists_in_status_are_merged_by_their_keys`, `crd::lists::fields_of_a_partner_may_have_owners_of_their_own`
 //! - Printer columns, short names, categories: `crd::reading::kubectl_get_shows_both_kinds_with_their_columns`,
@@ -96,8 +96,8 @@
 //! - Observe never writes and tells; for an installation; for a connection: `sync::under_observe_drift_is_only_told`,
 //!   `binary::synced::an_installation_that_only_observes_changes_nothing`,
 //!   `connections::tenants::a_connection_that_only_reads_needs_no_more_and_changes_nothing`
-//! - Retain: the object in Graph is left: –
-//! - Reset: –
+//! - Retain: the object in Graph is left: `deletion::reset::without_a_reset_there_is_no_finalizer_and_nothing_is_sent`
+//! - Reset: `deletion::reset::a_reset_clears_exactly_the_managed_fields_before_the_resource_goes`
 //! - Suspended: no Graph call, a request is echoed: `claims::born_suspended_it_is_told_at_once_and_syncs_when_it_is_let`
 //!
 //! # Who manages an object
@@ -106,7 +106,8 @@
 //!   `lib::partner::claim::tests::the_holder_does_not_depend_on_order`
 //! - Health does not matter: `claims::an_outage_hands_nothing_over`,
 //!   `claims::trouble_of_the_holders_connection_hands_nothing_over_and_its_end_does`
-//! - A resource that is being deleted holds until its finalizer goes: –
+//! - A resource that is being deleted holds until its finalizer goes:
+//!   `deletion::claims::all_of_an_object_deleted_at_once_resets_it_once`
 //! - The holder is named within its namespace only: `claims::names_of_another_namespace_are_not_told`
 //! - Queued as soon as the holder goes, is suspended or observes:
 //!   `claims::the_object_is_handed_over_when_the_holder_is_deleted`,
@@ -116,8 +117,32 @@
 //! - Three corrections within an hour are `Contested`: `lib::partner::report::tests::each_change_is_told_once`
 //!
 //! # Deletion
-//! - The finalizer, who resets, what is reset, what is skipped: –
-//! - `CleanupBlocked` and the end of it: –
+//! - The finalizer is put on the holder, before anything is sent: `deletion::reset::the_finalizer_is_there_before_anything_is_sent`
+//! - What is being deleted never gets it; only ours is taken off:
+//!   `deletion::reset::a_resource_that_is_being_deleted_never_gets_a_finalizer`,
+//!   `deletion::reset::of_several_finalizers_only_ours_is_taken_off`
+//! - Suspended, it resets unless somebody else holds: `deletion::claims::suspended_it_resets_unless_somebody_else_holds_by_then`
+//! - Where another waits, nothing is reset: `deletion::claims::where_another_resource_waits_nothing_is_reset_and_it_takes_over`
+//! - In conflict, in Observe or never bound it is let go without a call:
+//!   `deletion::claims::in_conflict_a_resource_is_let_go_without_a_call`,
+//!   `deletion::reset::without_a_reset_there_is_no_finalizer_and_nothing_is_sent`,
+//!   `deletion::reset::what_was_never_bound_is_let_go_without_a_call`
+//! - A Reset touches managed fields only: `deletion::reset::a_reset_clears_exactly_the_managed_fields_before_the_resource_goes`,
+//!   `lib::partner::plan::tests::a_reset_clears_managed_flags_and_lists_and_touches_nothing_else`
+//! - What is skipped, and told: `deletion::reset::a_list_that_cannot_be_expressed_is_left_and_named`,
+//!   `deletion::reset::another_tenants_connection_resets_nothing`
+//! - A 404 ends the clean-up: `deletion::reset::an_object_that_is_gone_needs_no_reset`
+//! - Turning to Retain lets go at once: `deletion::reset::turning_to_retain_while_deleting_lets_go_at_once`
+//! - A session outlives its Secret, never its connection: `deletion::blocked::a_session_outlives_its_secret`,
+//!   `deletion::blocked::a_missing_connection_is_told_waited_for_and_used_when_it_is_back`
+//! - `CleanupBlocked`, and the end of it at its time: `deletion::blocked::a_missing_secret_blocks_and_its_return_ends_it`,
+//!   `deletion::blocked::a_blocked_clean_up_is_given_up_at_its_time_whoever_restarts`,
+//!   `deletion::blocked::a_block_is_given_up_without_anything_else_happening`,
+//!   `deletion::cluster::a_namespace_goes_with_everything_in_it`
+//! - Other trouble waits, visibly: `deletion::blocked::consent_that_was_taken_back_is_no_block`,
+//!   `deletion::reset::a_graph_that_is_down_is_waited_for_also_through_a_restart`,
+//!   `deletion::reset::a_refused_reset_says_why_and_how_to_let_go`
+//! - The CRD is removed and put back: `deletion::cluster::a_crd_that_is_deleted_cleans_up_and_may_come_back`
 //!
 //! # The annotation
 //! - A new value asks for a pass with a fresh read, and is echoed: `sync::the_annotation_asks_for_a_pass_with_a_fresh_read`,
@@ -140,7 +165,7 @@
 //! - Each row, for the conditions and for the wait: `lib::partner::status::tests::table::each_reason_does_what_its_row_says`,
 //!   `lib::partner::status::tests::table::waits_are_those_of_the_contract`
 //! - The first row that applies wins: `lib::partner::status::tests::table::reasons_take_precedence_in_the_order_of_the_rows`
-//! - `Cleaning`: –
+//! - `Cleaning`: `deletion::reset::a_graph_that_is_down_is_waited_for_also_through_a_restart`
 //! - `Suspended`: `claims::born_suspended_it_is_told_at_once_and_syncs_when_it_is_let`
 //! - `ConnectionNotFound`: `faults::naming::what_is_bound_in_one_tenant_is_never_looked_for_in_another`
 //! - `ConnectionNotReady`: `connections::credentials::a_secret_that_comes_late_is_found_without_an_edit`
@@ -184,7 +209,8 @@
 //!   `lib::graph::error::tests::the_ids_of_an_answer_are_in_no_message`
 //! - Never a secret or a token: `binary::secrets::no_secret_and_no_token_is_told_anywhere_at_the_most_talkative_level`
 //! - Foreign strings: `lib::runtime::text::tests::cleaned_text_keeps_its_bounds_and_holds_nothing_unfit`
-//! - A pass that changes nothing writes nothing: `sync::ten_idle_polls_are_one_list_each_and_write_nothing`
+//! - A pass that changes nothing writes nothing: `sync::ten_idle_polls_are_one_list_each_and_write_nothing`,
+//!   `foreign::a_condition_of_another_controller_stays_and_costs_no_write`
 //! - Events: `lib::partner::report::tests::each_change_is_told_once`,
 //!   `lib::partner::report::tests::an_update_names_its_fields_and_its_cause`,
 //!   `lib::partner::report::tests::ready_is_told_when_it_turns_false_and_with_its_reason`
@@ -231,6 +257,7 @@
 //! - Metrics: `binary::synced::the_program_syncs_and_tells_how_it_is`
 //!
 //! # What users read
+//! - The documents of README are taken: `crd::documents::the_documents_of_the_readme_are_taken`
 //! - `kubectl explain`: `crd::explain::kubectl_explain_describes_every_field`,
 //!   `crd::explain::kubectl_explain_tells_each_field_of_spec_by_its_path`, `crd::explain::kubectl_explain_lists_both_kinds_whole`
 //! - The reference of fields and reasons: `lib::api::tests::reference::the_reference_is_what_the_code_says`

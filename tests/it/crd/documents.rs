@@ -157,6 +157,37 @@ async fn an_object_with_every_field_is_stored_as_it_is_written() -> Result<()> {
     Ok(())
 }
 
+/// Whoever begins copies from there. Both kinds are shown there with their fields, without the apiVersion.
+#[tokio::test]
+async fn the_documents_of_the_readme_are_taken() -> Result<()> {
+    let desk = Desk::new("readme").await?;
+    let readme = std::fs::read_to_string(harness::checkout().join("README.md"))?;
+    let documents = readme.split("```yaml\n").skip(1).map(|rest| rest.split("```").next());
+    let documents: Vec<&str> = documents
+        .flatten()
+        .filter(|document| document.starts_with("kind: "))
+        .collect();
+    assert_eq!(documents.len(), Kind::ALL.len());
+    let text: String = documents
+        .iter()
+        .map(|document| {
+            let document = document.replace("namespace: contoso", &format!("namespace: {}", desk.namespace));
+            format!("---\napiVersion: intune.msgraph.dev/v1alpha1\n{document}")
+        })
+        .collect();
+    for how in [&["apply"][..], &["apply", "--server-side", "--force-conflicts"]] {
+        let (_, errors) = desk.kubectl_with_text(how, &text).await?;
+        ensure!(errors.is_empty(), "{errors}");
+    }
+    // Nothing is left out there that a user can set, but for keys that exclude what is shown.
+    let shown = desk.api(Kind::Partner).get("jamf").await?.data["spec"].clone();
+    for (field, _) in specs(Kind::Partner)[0].as_object().into_iter().flatten() {
+        let list = field.ends_with("EnrollmentAssignments");
+        ensure!(shown.get(field).is_some() || list, "README.md does not show {field}");
+    }
+    Ok(())
+}
+
 /// What a client says of status in a write to the object itself counts for nothing, by whichever way it comes.
 #[tokio::test]
 async fn only_the_status_subresource_writes_status() -> Result<()> {

@@ -1,6 +1,6 @@
 # `make` alone prints what there is. Nothing here reaches further than cargo's and Go's own registries.
 .DEFAULT_GOAL := help
-.PHONY: help build crds control-plane lint test demo bench clean
+.PHONY: help build crds reference control-plane lint test demo bench clean
 
 CARGO ?= cargo
 DENY := 0.20.2
@@ -19,6 +19,9 @@ build: ## Build the operator for use: target/release/compliance-partner-operator
 
 crds: ## Write crds/ from the code
 	UPDATE_CRDS=1 $(CARGO) test --locked -p compliance-partner-operator --lib api::
+
+reference: ## Write the tables of docs/reference.md from the code
+	UPDATE_REFERENCE=1 $(CARGO) test --locked -p compliance-partner-operator --lib api::
 
 # $KUBEBUILDER_ASSETS, the user's cache, or a build from the Go modules.
 control-plane: ## Bring kube-apiserver, etcd, kubectl and kube-controller-manager here, and print where they are

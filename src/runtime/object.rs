@@ -8,7 +8,9 @@ use kube::ResourceExt;
 use super::text;
 use crate::api::connection::{GraphConnectionSpec, GraphConnectionStatus};
 use crate::api::partner::{ComplianceManagementPartnerSpec, ComplianceManagementPartnerStatus};
-use crate::api::{ComplianceManagementPartner, FINALIZER, GraphConnection, RECONCILE_ANNOTATION};
+use crate::api::{
+    CONDITION_TYPES, ComplianceManagementPartner, Condition, FINALIZER, GraphConnection, RECONCILE_ANNOTATION,
+};
 
 /// The name of a resource, in its namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,16 +94,24 @@ where
     }
 }
 
+/// Conditions of other controllers stay as they are, for our writes are merged with theirs; in the place of a difference
+/// to what we set, each of them would cost a write that changes nothing.
+fn is_ours(condition: &Condition) -> bool {
+    CONDITION_TYPES.contains(&condition.r#type.as_str())
+}
+
 impl From<ComplianceManagementPartner> for Partner {
     fn from(mut resource: ComplianceManagementPartner) -> Self {
-        let status = resource.status.take().unwrap_or_default();
+        let mut status = resource.status.take().unwrap_or_default();
+        status.conditions.retain(is_ours);
         object(&resource, resource.spec.clone(), status)
     }
 }
 
 impl From<GraphConnection> for Connection {
     fn from(mut resource: GraphConnection) -> Self {
-        let status = resource.status.take().unwrap_or_default();
+        let mut status = resource.status.take().unwrap_or_default();
+        status.conditions.retain(is_ours);
         object(&resource, resource.spec.clone(), status)
     }
 }

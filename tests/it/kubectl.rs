@@ -23,6 +23,8 @@ const GRANTED: [(&str, &str); 8] = [
     ("patch", "graphconnections/status"),
     ("create", "events"),
     ("get", "secrets"),
+    // The published schemas, which every account may read.
+    ("get", ""),
 ];
 
 fn file(name: &str) -> String {

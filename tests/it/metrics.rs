@@ -251,6 +251,7 @@ fn closed_sets(all: &[Series], namespace: &str) -> anyhow::Result<()> {
             "reconcile" | "reconciles_total" => BTreeSet::from(["kind", "outcome"]),
             "graph_request" | "graph_requests_total" => BTreeSet::from(["method", "status"]),
             "token_requests_total" => BTreeSet::from(["outcome"]),
+            "crd_fields_missing" => BTreeSet::from(["kind"]),
             "throttled_seconds_total"
             | "graph_writes_total"
             | "status_writes_total"

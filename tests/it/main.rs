@@ -16,3 +16,4 @@ mod pace;
 mod sessions;
 mod sync;
 mod told;
+mod weather;

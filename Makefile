@@ -1,6 +1,6 @@
 # `make` alone prints what there is. Nothing here reaches further than cargo's and Go's own registries.
 .DEFAULT_GOAL := help
-.PHONY: help build crds control-plane lint test demo bench clean
+.PHONY: help build crds reference control-plane lint test demo bench clean
 
 CARGO ?= cargo
 DENY := 0.20.2
@@ -20,6 +20,9 @@ build: ## Build the operator for use: target/release/compliance-partner-operator
 crds: ## Write crds/ from the code
 	UPDATE_CRDS=1 $(CARGO) test --locked -p compliance-partner-operator --lib api::
 
+reference: ## Write the tables of docs/reference.md from the code
+	UPDATE_REFERENCE=1 $(CARGO) test --locked -p compliance-partner-operator --lib api::
+
 # $KUBEBUILDER_ASSETS, the user's cache, or a build from the Go modules.
 control-plane: ## Bring kube-apiserver, etcd, kubectl and kube-controller-manager here, and print where they are
 	@tests/control-plane/ensure
@@ -36,6 +39,7 @@ lint: ## Check format, lints, and the licences, duplicates and sources of depend
 test: ## Run all tests, on a real Kubernetes API server and a simulator of Graph; the last line sums them up
 	$(CARGO) build --locked --workspace --bins --tests
 	@tests/control-plane/ensure >/dev/null
+	@tests/kstatus/ensure >/dev/null
 	@mkdir -p '$(target)' && rm -f '$(target)/test.status'
 	@{ $(CARGO) test --locked --workspace --no-fail-fast; echo $$? >'$(target)/test.status'; } | tee '$(target)/test.log'; \
 	awk -v status="$$(cat '$(target)/test.status')" "$$SUM_UP" '$(target)/test.log'

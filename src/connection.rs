@@ -148,12 +148,16 @@ fn settle(
             Retry::Slow => Some(timing.slow),
             Retry::VerySlow => Some(timing.very_slow),
             Retry::Secret => Some(timing.secret),
-            Retry::Backoff | Retry::OnChangeOrSoon => Some(state.backoff.next(
-                timing.backoff,
-                timing.backoff_cap,
-                retry_after,
-                fastrand::f64(),
-            )),
+            Retry::Backoff | Retry::OnChangeOrSoon => {
+                let random = fastrand::f64();
+                let wait = state
+                    .backoff
+                    .next(timing.backoff, timing.backoff_cap, retry_after, random);
+                // A verdict that is kept through trouble becomes Unknown at its time, not at the next try.
+                let trouble = state.trouble_since.map(|since| since.elapsed()).unwrap_or_default();
+                let left = timing.unknown_after.saturating_sub(trouble);
+                Some(if left.is_zero() { wait } else { wait.min(left) })
+            }
         }
     })?
 }
@@ -209,6 +213,10 @@ fn wake_partners(ctx: &Context, key: &ObjectKey, changed: bool, listing: Option<
         let Some(entry) = index.partner(partner) else {
             return false;
         };
+        // It is not polled: it reads nothing.
+        if entry.object.spec.suspend == Some(true) {
+            return false;
+        }
         let interval = sync_interval(ctx, entry.object.spec.sync_interval.as_deref()).mul_f64(jitter);
         let read = entry.memory.read_at;
         read.is_none_or(|read| listing.began.saturating_duration_since(read) + tolerance >= interval)
@@ -247,7 +255,7 @@ async fn write_status(
     if next == previous {
         return Ok(false);
     }
-    let written = write::status::<GraphConnection, _, _>(&ctx.client, &ctx.metrics, object, &next).await?;
+    let written = write::status::<GraphConnection, _, _>(&ctx.writer, object, &next).await?;
     let Some(written) = written else {
         return Ok(false);
     };
@@ -293,14 +301,14 @@ fn next_status(
     }
     next.roles = roles;
     if let Some(listing) = listing {
-        let listed = listing.rows.values().filter_map(|row| {
+        let listed = listing.rows().filter_map(|row| {
             let (id, name) = match row {
                 Ok(partner) => (partner.id.as_str(), partner.display_name.as_deref()),
                 Err(row) => (row.id.as_deref()?, row.display_name.as_deref()),
             };
             let display_name = name.map(|name| text::clean(name, text::DISPLAY_NAME_CHARS));
             Some(ListedPartner {
-                id: text::clean(id, 128),
+                id: text::clean(id, text::ID_CHARS),
                 display_name,
             })
         });
@@ -311,3 +319,6 @@ fn next_status(
     }
     next
 }
+
+#[cfg(test)]
+mod tests;

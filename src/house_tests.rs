@@ -193,3 +193,58 @@ fn the_core_is_pure() {
         }
     }
 }
+
+#[test]
+fn whatever_is_told_goes_out_by_a_door_that_cleans_it() {
+    let sources = sources();
+    for (paths, doors) in [
+        (&["patch_status", "replace_status"][..], &["runtime/write.rs"][..]),
+        (
+            &["events::v1::Event", "core::v1::Event", "events::Recorder"],
+            &["runtime/events.rs"],
+        ),
+        (
+            &["tracing_subscriber::fmt", "io::stdout", "io::stderr", "set_hook"],
+            &["runtime/log.rs"],
+        ),
+        (&["print!", "println!", "eprint!", "eprintln!", "dbg!"], &["main.rs"]),
+    ] {
+        for path in paths {
+            let others = sources.iter().filter(|source| !doors.contains(&source.path.as_str()));
+            let told: Vec<_> = others
+                .filter(|source| source.names(path))
+                .map(|source| &source.path)
+                .collect();
+            assert!(told.is_empty(), "{path} belongs in {doors:?}, and is in {told:?}");
+        }
+        let found = |door: &&str| sources.iter().any(|source| source.path == **door);
+        assert!(doors.iter().all(found), "{doors:?}");
+    }
+}
+
+/// The fields of log lines that are shown as they are, by `%` or `?`: none of them holds what somebody else wrote.
+const SHOWN_AS_THEY_ARE: [&str; 4] = ["%name", "%key", "%method", "%K::kind"];
+
+#[test]
+fn log_fields_are_words_of_ours_or_cleaned_and_cut() {
+    let sources = sources();
+    let mut lines = 0;
+    for source in &sources {
+        for (at, _) in source.code.match_indices("tracing::") {
+            let call = &source.code[at..];
+            let call = &call[..call.find(");").unwrap_or(call.len())];
+            // The message, and what stands in it, comes after the fields.
+            let fields = call.split('"').next().unwrap_or_default();
+            lines += 1;
+            for field in fields
+                .split(['(', ',', '='])
+                .map(str::trim)
+                .filter(|field| field.starts_with(['%', '?']))
+            {
+                let known = SHOWN_AS_THEY_ARE.contains(&field);
+                assert!(known, "{}: {field} in {call}: log it by text::clean", source.path);
+            }
+        }
+    }
+    assert!(lines > 10, "{lines}");
+}

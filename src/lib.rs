@@ -6,6 +6,7 @@
 //! | rule | file |
 //! |---|---|
 //! | which fields are sent | `partner/plan.rs` |
+//! | when we let go | `partner/cleanup.rs` |
 //! | who may touch an object | `partner/claim.rs`, asked by `partner/apply.rs` |
 //! | what a reason means and when it is tried again | `api/reason.rs` |
 //! | what stands in status, and when it is written | `partner/status.rs`, `runtime/write.rs` |
@@ -16,10 +17,13 @@
 //! | when polls happen | `connection.rs` |
 //! | what is told as events | `partner/report.rs` |
 //! | which changes lead to a pass | `runtime/index.rs` |
+//! | what an older CRD lacks | `runtime/schema.rs` |
 
 pub mod api;
 pub mod connection;
 pub mod credentials;
+#[cfg(test)]
+mod foreign_tests;
 pub mod graph;
 #[cfg(test)]
 mod house_tests;

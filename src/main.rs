@@ -28,6 +28,7 @@ fn print_crds() -> ExitCode {
 
 fn run(options: &RunOptions) -> ExitCode {
     log::init(options.log_level.filter(), options.log_format == LogFormat::Json);
+    log::record_panics();
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         return failed("another TLS provider is installed already");
     }

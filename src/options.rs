@@ -100,8 +100,8 @@ pub struct RunOptions {
     #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub operator_identity_namespaces: Vec<String>,
 
-    /// Give up a clean-up whose connection or Secret is gone after this time; `never` keeps waiting. No effect in this
-    /// version
+    /// Let a deleted resource go without its Reset once its connection or Secret has been gone for this time; `never`
+    /// keeps waiting
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = abandon)]
     pub abandon_cleanup_after: Abandon,
 

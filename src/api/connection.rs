@@ -240,7 +240,8 @@ pub struct GraphConnectionStatus {
     #[schemars(with = "i64")]
     pub observed_generation: Option<i64>,
 
-    /// The last value of the annotation intune.msgraph.dev/reconcile-requested-at that was acted on.
+    /// The last value of the annotation intune.msgraph.dev/reconcile-requested-at that was acted on. Holds no more
+    /// than its first 256 characters, with U+FFFD in the place of those that cannot be shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(max = 256))]
     pub last_handled_reconcile_at: Option<String>,

@@ -5,6 +5,8 @@ pub mod partner;
 pub mod reason;
 #[cfg(test)]
 mod schema_tests;
+#[cfg(test)]
+mod tests;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -24,6 +26,17 @@ pub const FINALIZER: &str = "intune.msgraph.dev/reset";
 
 /// The annotation that asks for a pass now: any new value.
 pub const RECONCILE_ANNOTATION: &str = "intune.msgraph.dev/reconcile-requested-at";
+
+/// The types of all conditions that the operator sets.
+pub const CONDITION_TYPES: [&str; 7] = [
+    "Ready",
+    "Synced",
+    "Reconciling",
+    "Stalled",
+    "PartnerEnabled",
+    "HeartbeatFresh",
+    "CleanupBlocked",
+];
 
 /// A reference to an object of the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

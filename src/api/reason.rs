@@ -10,8 +10,8 @@ use std::time::Duration;
 #[allow(missing_docs)]
 pub enum Reason {
     // ComplianceManagementPartner
+    Cleaning,
     Suspended,
-    NotSupportedYet,
     ConnectionNotFound,
     ConnectionNotReady,
     Throttled,
@@ -30,6 +30,7 @@ pub enum Reason {
     InSync,
     // GraphConnection
     Connected,
+    NotSupportedYet,
     SecretNotFound,
     SecretInvalid,
     AccessNotGranted,
@@ -113,9 +114,9 @@ pub enum Applied {
 
 impl Reason {
     /// All reasons, in the table's order.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
+        Self::Cleaning,
         Self::Suspended,
-        Self::NotSupportedYet,
         Self::ConnectionNotFound,
         Self::ConnectionNotReady,
         Self::Throttled,
@@ -133,6 +134,7 @@ impl Reason {
         Self::DriftDetected,
         Self::InSync,
         Self::Connected,
+        Self::NotSupportedYet,
         Self::SecretNotFound,
         Self::SecretInvalid,
         Self::AccessNotGranted,
@@ -145,6 +147,7 @@ impl Reason {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Cleaning => "Cleaning",
             Self::Suspended => "Suspended",
             Self::NotSupportedYet => "NotSupportedYet",
             Self::ConnectionNotFound => "ConnectionNotFound",
@@ -178,6 +181,7 @@ impl Reason {
     pub const fn row(self, applied: Applied) -> Row {
         use Effect::{AsItWas, False, True, TrueOrRemoved, Unknown};
         let (ready, synced, pair, retry) = match self {
+            Self::Cleaning => (False, AsItWas, Pair::Reconciling, Retry::Backoff),
             Self::Suspended => (TrueOrRemoved, Unknown, Pair::Neither, Retry::OnChange),
             Self::NotSupportedYet => (False, Unknown, Pair::Stalled, Retry::OnChange),
             Self::ConnectionNotFound => (False, Unknown, Pair::Reconciling, Retry::OnChangeOrSoon),

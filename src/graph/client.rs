@@ -1,5 +1,6 @@
 //! One request to Graph at a time: addresses, headers, bounded bodies, paging. Decides nothing.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -7,9 +8,11 @@ use reqwest::{Method, StatusCode, Url, header};
 
 use super::error::{Failure, classify};
 use super::http::{read_bounded, without_url};
+use super::json;
 use super::model::{Page, Partner, Patch, Undecodable, decode_entity, decode_page};
 use super::token::Token;
 use crate::runtime::metrics::Metrics;
+use crate::runtime::text;
 
 /// The most that is read of an answer of Graph: 8 MiB.
 pub const LARGEST_BODY: usize = 8 * 1024 * 1024;
@@ -84,19 +87,16 @@ impl GraphClient {
         let answer = self
             .send(Method::PATCH, self.address(Some(id))?, token, Some(patch))
             .await?;
-        let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
-        if body
-            .as_ref()
-            .and_then(|body| body.get("error"))
-            .is_some_and(|error| !error.is_null())
-        {
+        let body = json::parse(&answer.body);
+        let error = body.as_ref().and_then(|body| body.get("error"));
+        if error.is_some_and(|error| !error.is_null()) {
             return Err(Failure::unavailable(
                 "Graph answered a change with success and an error in one",
             ));
         }
         let request_id = answer.headers.get("request-id").and_then(|id| id.to_str().ok());
         Ok(Taken {
-            request_id: request_id.map(|id| crate::runtime::text::clean(id, 64)),
+            request_id: request_id.map(|id| text::clean(id, 64)),
         })
     }
 
@@ -146,10 +146,11 @@ impl GraphClient {
         if answer.status.is_success() {
             return Ok(answer);
         }
+        let body = without_token(&answer.body, token);
         Err(classify(
             answer.status.as_u16(),
             &answer.headers,
-            &answer.body,
+            &body,
             Timestamp::now(),
         ))
     }
@@ -188,14 +189,28 @@ impl GraphClient {
             .and_then(|answer| answer.headers.get("request-id")?.to_str().ok());
         tracing::debug!(
             %method,
-            path = url.path(),
+            // A link to the next page is as long as Graph likes.
+            path = text::clean(url.path(), 512),
             status,
             client_request_id,
-            request_id = request_id.map(|id| crate::runtime::text::clean(id, 64)),
+            request_id = request_id.map(|id| text::clean(id, 64)),
             elapsed_ms = began.elapsed().as_millis(),
             "graph request"
         );
         answer
+    }
+}
+
+/// A refusal's body less the token, which some services repeat in their sentence. A token may look like any word, so
+/// that nobody further on could tell.
+fn without_token<'a>(body: &'a [u8], token: &Token) -> Cow<'a, [u8]> {
+    let token = token.secret();
+    let repeated = !token.is_empty() && body.windows(token.len()).any(|part| part == token.as_bytes());
+    if repeated {
+        let body = String::from_utf8_lossy(body).replace(token, "\u{2026}");
+        Cow::Owned(body.into_bytes())
+    } else {
+        Cow::Borrowed(body)
     }
 }
 
@@ -226,8 +241,8 @@ async fn read(request: reqwest::RequestBuilder) -> Result<Answer, Attempt> {
 
 /// A stable sentence for trouble on the way. The library's own text names addresses and system errors.
 fn transport(error: &reqwest::Error) -> Attempt {
-    let text = crate::runtime::text::clean(&without_url(error), 256);
-    tracing::debug!(error = text, "no answer of Graph");
+    let detail = text::clean(&without_url(error), 256);
+    tracing::debug!(error = detail, "no answer of Graph");
     if error.is_timeout() {
         Attempt::Failed(Failure::unavailable("Graph did not answer in time"))
     } else if error.is_connect() {

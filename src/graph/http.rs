@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::runtime::text;
+
 /// Why an HTTP client could not be made at start.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -51,7 +53,8 @@ fn system_roots() -> BTreeSet<Vec<u8>> {
     ];
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
-        tracing::warn!(%error, "a CA certificate of this system cannot be read");
+        let error = text::clean(&error.to_string(), 300);
+        tracing::warn!(error, "a CA certificate of this system cannot be read");
     }
     let bundle = BUNDLES.iter().map(std::path::Path::new).find(|bundle| bundle.exists());
     let system = bundle.map(|bundle| rustls_native_certs::load_certs_from_paths(Some(bundle), None));

@@ -4,6 +4,7 @@ pub mod client;
 pub mod cloud;
 pub mod error;
 pub mod http;
+mod json;
 pub mod model;
 pub mod session;
 pub mod throttle;

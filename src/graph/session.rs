@@ -76,22 +76,46 @@ pub struct Waits {
 pub struct Listing {
     /// When the listing began: whatever happened before is in it.
     pub began: Instant,
-    /// The rows by id in lower case, in an order that does not depend on Graph's.
-    pub rows: BTreeMap<String, Row>,
+    /// The rows with their ids in lower case, in the order of these.
+    rows: Box<[(Box<str>, Row)]>,
 }
 
 impl Listing {
+    /// The listing of these rows. A row without an id can be nobody's: it costs nobody but itself. Of two rows with one
+    /// id, which a row that moves while pages are read can bring, the last one counts.
+    #[must_use]
+    pub fn new(began: Instant, rows: impl IntoIterator<Item = Row>) -> Self {
+        let mut by_id = BTreeMap::new();
+        for row in rows {
+            let id = match &row {
+                Ok(partner) => Some(partner.id.as_str()),
+                Err(row) => row.id.as_deref(),
+            };
+            if let Some(id) = id {
+                by_id.insert(id.to_ascii_lowercase().into_boxed_str(), row);
+            }
+        }
+        let rows = by_id.into_iter().collect();
+        Self { began, rows }
+    }
+
+    /// The rows, in an order that does not depend on Graph's.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().map(|(_, row)| row)
+    }
+
     /// The row with this id, in any case.
     #[must_use]
     pub fn row(&self, id: &str) -> Option<&Row> {
-        self.rows.get(&id.to_ascii_lowercase())
+        let id = id.to_ascii_lowercase();
+        let at = self.rows.binary_search_by(|(key, _)| key.as_ref().cmp(&id)).ok()?;
+        self.rows.get(at).map(|(_, row)| row)
     }
 
     /// The ids, as Graph spells them, of all rows with exactly this display name; of rows that cannot be read, too.
     #[must_use]
     pub fn named(&self, name: &str) -> Vec<String> {
-        self.rows
-            .values()
+        self.rows()
             .filter_map(|row| match row {
                 Ok(partner) => (partner.display_name.as_deref() == Some(name)).then(|| partner.id.clone()),
                 Err(row) => row.id.clone().filter(|_| row.display_name.as_deref() == Some(name)),
@@ -210,16 +234,13 @@ impl Session {
             return Ok(listing);
         }
         let began = Instant::now();
-        let listing = Arc::new(Listing {
-            began,
-            rows: self.rows(priority).await?,
-        });
+        let listing = Arc::new(Listing::new(began, self.rows(priority).await?));
         *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listing));
         Ok(listing)
     }
 
-    async fn rows(&self, priority: Priority) -> Result<BTreeMap<String, Row>, Trouble> {
-        let mut rows = BTreeMap::new();
+    async fn rows(&self, priority: Priority) -> Result<Vec<Row>, Trouble> {
+        let mut rows = Vec::new();
         let mut links = BTreeSet::new();
         let mut next: Option<String> = None;
         for _ in 0..MOST_PAGES {
@@ -230,16 +251,7 @@ impl Session {
                     self.graph.page(&token, link).await
                 })
                 .await?;
-            for row in page.rows {
-                // A row without an id can be nobody's: it costs nobody but itself.
-                let id = match &row {
-                    Ok(partner) => Some(partner.id.as_str()),
-                    Err(row) => row.id.as_deref(),
-                };
-                if let Some(id) = id {
-                    rows.insert(id.to_ascii_lowercase(), row);
-                }
-            }
+            rows.extend(page.rows);
             match page.next_link {
                 None => return Ok(rows),
                 Some(link) if links.insert(link.clone()) => next = Some(link),

@@ -152,8 +152,8 @@ impl TokenClient {
         };
         self.metrics.token_request(outcome);
         tracing::debug!(
-            tenant = request.tenant,
-            client = request.client,
+            tenant = text::clean(&request.tenant, 64),
+            client = text::clean(&request.client, 64),
             outcome,
             "token request"
         );

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::claim::ObjectId;
+use super::cleanup;
 use super::observe::{self, Observed};
 use super::plan::{Change, Plan, plan};
 use super::resolve::{self, Target};
@@ -15,6 +16,7 @@ use crate::partner::memory::Unverified;
 use crate::runtime::context::Context;
 use crate::runtime::object::Key;
 use crate::runtime::queue::Lane;
+use crate::runtime::text;
 
 /// Corrections of one field within this time count together.
 const CONTEST_WINDOW: Duration = Duration::from_secs(3_600);
@@ -40,6 +42,13 @@ pub async fn apply(
         Claim::Held => {}
         Claim::Lost(finding) => return Some(with(*finding, &seen, Some(planned))),
         Claim::Outdated => return None,
+    }
+    if cleanup::put_finalizer(ctx, pass).await.is_err() {
+        // Nothing is sent that the deletion could not take back; the resource is looked at again by what the watch brings.
+        let again = Instant::now() + ctx.config.timing.secret;
+        ctx.queue
+            .schedule(Key::Partner(pass.object.key.clone()), Lane::Edit, again);
+        return None;
     }
     if !planned.is_empty() && !seen.fresh {
         // Whatever will be written is read anew first: the listing may be as old as the interval.
@@ -86,6 +95,7 @@ pub async fn apply(
         changes: todo,
         unsupported: planned.unsupported,
     };
+    let waiting = last.map(|last| Unverified { sent: waiting, ..last });
     send(ctx, pass, target, seen, waiting, todo, bound).await
 }
 
@@ -126,6 +136,23 @@ fn claim(ctx: &Context, pass: &Pass, bound: &ObjectId) -> Claim {
     Claim::Lost(Box::new(Finding::new(Reason::PartnerConflict, message)))
 }
 
+/// What was found of an object that could not be read, or of a conflict: that comes before all that the object itself
+/// is, and after trouble that passes by itself.
+#[must_use]
+pub fn unless_lost(ctx: &Context, pass: &Pass, target: &Target, found: Finding) -> Finding {
+    let may_be_lost = target.enforce && found.reason > Reason::PartnerConflict;
+    let Some(bound) = target.bound.as_ref().filter(|_| may_be_lost) else {
+        return found;
+    };
+    match claim(ctx, pass, &ObjectId::new(target.cloud, &target.tenant, bound)) {
+        Claim::Lost(conflict) => Finding {
+            gone: found.gone,
+            ..*conflict
+        },
+        Claim::Held | Claim::Outdated => found,
+    }
+}
+
 /// Asked at the last moment, when the request's turn has come: the wait for it may have been long.
 fn may_send(ctx: &Context, pass: &Pass, bound: &ObjectId) -> bool {
     let stopping = ctx.stopping.load(Ordering::Relaxed);
@@ -159,7 +186,7 @@ fn settled(planned: &Plan, seen: &Observed, updated: bool) -> Finding {
     } else {
         let message = format!(
             "Left alone, because Graph holds entries there that this API version cannot express and that a change would \
-             destroy: {}. Remove them in the Intune admin center, or leave the list out of spec.",
+             destroy. Remove them in the Intune admin center, or leave the list out of spec: {}.",
             planned.unsupported_lists()
         );
         Finding::new(Reason::UnsupportedTarget, message)
@@ -192,13 +219,13 @@ fn unconfirmed(ctx: &Context, unverified: &Unverified) -> Finding {
     Finding::new(Reason::UpdateIneffective, message)
 }
 
-/// Sends what is to be sent and reads the object again. What is `waiting` was sent before.
+/// Sends what is to be sent and reads the object again. What is `waiting` was sent before and does not show.
 async fn send(
     ctx: &Context,
     pass: &mut Pass,
     target: &Target,
     before: Observed,
-    waiting: Vec<Change>,
+    waiting: Option<Unverified>,
     todo: Plan,
     bound: &ObjectId,
 ) -> Option<Finding> {
@@ -218,6 +245,8 @@ async fn send(
         Err(trouble) => {
             let (outcome, request_id) = untaken(&trouble);
             audit(pass, &id, &todo, outcome, request_id);
+            // What was sent before is not sent again for it.
+            pass.memory.unverified = waiting;
             let finding = observe::finding(ctx, pass, &trouble, target, true).await;
             let planned = plan(&pass.object.spec, &before.row);
             return Some(with(*finding, &before, Some(planned)));
@@ -231,8 +260,8 @@ async fn send(
     }
     pass.memory.read_at = Some(Instant::now());
     // Where the read after it fails, the next pass knows that this was sent.
-    let mut sent = waiting;
-    sent.extend(todo.changes);
+    let mut sent = waiting.as_ref().map(|waiting| waiting.sent.clone()).unwrap_or_default();
+    sent.extend(todo.changes.iter().cloned());
     let mut unverified = Unverified {
         generation: pass.object.generation,
         reads: 0,
@@ -259,11 +288,26 @@ async fn send(
         pass.memory.unverified = None;
         return Some(settled(&left, &after, true));
     }
-    // What differs otherwise has changed meanwhile: it is not waited for, but sent with the next read.
-    unverified.sent.retain(|change| left.changes.contains(change));
-    let finding = verifying(&left);
+    let took = todo.changes.iter().any(|change| !left.changes.contains(change));
+    let finding = Finding {
+        updated: took,
+        ..left_over(ctx, waiting, &mut unverified, &left)
+    };
     pass.memory.unverified = Some(unverified);
     Some(with(finding, &after, Some(left)))
+}
+
+/// The verdict on what is left after a change. What was `waiting` before it has had reads of its own.
+fn left_over(ctx: &Context, waiting: Option<Unverified>, unverified: &mut Unverified, left: &Plan) -> Finding {
+    // What differs otherwise has changed meanwhile: it is not waited for, but sent with the next read.
+    unverified.sent.retain(|change| left.changes.contains(change));
+    let before = waiting.filter(|waiting| left.changes.iter().all(|change| waiting.sent.contains(change)));
+    let Some(before) = before else {
+        return verifying(left);
+    };
+    // All that was sent now shows: the verdict on the rest stands.
+    unverified.reads = before.reads;
+    unconfirmed(ctx, unverified)
 }
 
 fn with(finding: Finding, seen: &Observed, planned: Option<Plan>) -> Finding {
@@ -292,7 +336,7 @@ fn contested(pass: &mut Pass, planned: &Plan) -> Option<String> {
 }
 
 /// How a change ended that Graph did not answer with success. Without an answer nobody knows.
-fn untaken(trouble: &Trouble) -> (&'static str, Option<&str>) {
+pub(super) fn untaken(trouble: &Trouble) -> (&'static str, Option<&str>) {
     match trouble {
         Trouble::Graph(failure) if failure.status.is_some() => ("refused", failure.request_id.as_deref()),
         Trouble::Graph(failure) if failure.kind != FailureKind::Throttled => ("unknown", None),
@@ -301,7 +345,7 @@ fn untaken(trouble: &Trouble) -> (&'static str, Option<&str>) {
 }
 
 /// One line for each write, for whoever has to answer who changed what.
-fn audit(pass: &Pass, id: &str, planned: &Plan, outcome: &str, request_id: Option<&str>) {
+pub(super) fn audit(pass: &Pass, id: &str, planned: &Plan, outcome: &str, request_id: Option<&str>) {
     let fields: serde_json::Map<String, serde_json::Value> = planned
         .drift()
         .into_iter()
@@ -311,7 +355,7 @@ fn audit(pass: &Pass, id: &str, planned: &Plan, outcome: &str, request_id: Optio
         "resource": pass.object.key.to_string(),
         "uid": pass.object.uid,
         "generation": pass.object.generation,
-        "partnerId": crate::runtime::text::clean(id, 128),
+        "partnerId": text::clean(id, text::ID_CHARS),
         "fields": fields,
         "outcome": outcome,
         "requestId": request_id,

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod claim;
+pub mod cleanup;
 pub mod memory;
 pub mod observe;
 pub mod plan;
@@ -24,7 +25,7 @@ use crate::runtime::object::{Key, ObjectKey, Partner};
 use crate::runtime::queue::Lane;
 use crate::runtime::write::{self, NotWritten};
 use report::Deeds;
-use status::{Binding, Judgement, Seen, Verdict};
+use status::{Binding, Blocked, Judgement, Seen, Verdict};
 
 /// One pass: the resource as it was when the pass began, and what is remembered of it.
 pub struct Pass {
@@ -44,6 +45,8 @@ pub struct Pass {
     pub request: Option<String>,
     /// What was done so far.
     pub deeds: Deeds,
+    /// Whether the finalizers are as they should be.
+    pub finalizers: Result<(), NotWritten>,
 }
 
 /// What a step has come to, where it ends the pass.
@@ -67,6 +70,10 @@ pub struct Finding {
     pub retry_after: Option<Duration>,
     /// What the connection's pair is.
     pub connection_pair: Pair,
+    /// What blocks the clean-up.
+    pub blocked: Blocked,
+    /// The longest that may pass until the next look.
+    pub no_later_than: Option<Duration>,
 }
 
 impl Finding {
@@ -83,6 +90,8 @@ impl Finding {
             updated: false,
             retry_after: None,
             connection_pair: Pair::Neither,
+            blocked: Blocked::No,
+            no_later_than: None,
         }
     }
 
@@ -110,6 +119,14 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
         ctx.queue.schedule(Key::Partner(key.clone()), lane, until);
         return Report::unchanged(Key::Partner(key.clone()), began);
     }
+    if pass.object.deleting {
+        return match cleanup::clean_up(ctx, &mut pass).await {
+            cleanup::Ended::Waits(finding) => finish(ctx, pass, *finding, began).await,
+            cleanup::Ended::Released => Report::released(Key::Partner(key.clone()), began),
+            cleanup::Ended::Superseded => Report::unchanged(Key::Partner(key.clone()), began),
+        };
+    }
+    pass.finalizers = cleanup::drop_unwanted_finalizer(ctx, &pass).await;
     match run(ctx, &mut pass).await {
         Some(finding) => finish(ctx, pass, finding, began).await,
         // The connection has not been looked at yet, or the world has moved on: whatever comes next queues this again.
@@ -126,7 +143,7 @@ async fn run(ctx: &Context, pass: &mut Pass) -> Option<Finding> {
     };
     let seen = match observe::observe(ctx, pass, &target).await {
         Ok(seen) => seen,
-        Err(finding) => return Some(*finding),
+        Err(finding) => return Some(apply::unless_lost(ctx, pass, &target, *finding)),
     };
     let bound = claim::ObjectId::new(&seen.binding.cloud, &seen.binding.tenant, &seen.binding.id);
     let triggers = ctx.index.lock().bind(&pass.object.key, &pass.object.uid, &bound);
@@ -140,7 +157,7 @@ fn begin(ctx: &Context, key: &ObjectKey) -> Option<Pass> {
     let entry = index.partner(key)?;
     let object = Arc::clone(&entry.object);
     // A resource without our finalizer that is being deleted asks for nothing any more.
-    if object.deleting {
+    if object.deleting && !object.has_finalizer() {
         return None;
     }
     let mut memory = entry.memory.clone();
@@ -168,6 +185,7 @@ fn begin(ctx: &Context, key: &ObjectKey) -> Option<Pass> {
         edit,
         request,
         deeds: Deeds::default(),
+        finalizers: Ok(()),
     })
 }
 
@@ -193,12 +211,13 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
                 .publish::<ComplianceManagementPartner, _, _>(&pass.object, notice);
         }
     }
+    let written = written.and(pass.finalizers);
     let due = due(ctx, &mut pass, &finding, applied, trouble, written, now);
     let key = pass.object.key.clone();
     let lane = if pass.edit { Lane::Edit } else { Lane::Bulk };
     let object = Arc::clone(&pass.object);
     let new_generation = pass.status.observed_generation != Some(generation);
-    keep(ctx, pass);
+    keep(ctx, &mut pass);
     if let Some(due) = due {
         ctx.queue
             .schedule(Key::Partner(key.clone()), lane, Instant::now() + due);
@@ -235,6 +254,7 @@ fn judge(ctx: &Context, pass: &Pass, finding: &Finding, applied: Applied, now: T
         binding: finding.binding.clone(),
         drift: finding.plan.as_ref().map(plan::Plan::drift),
         updated: finding.updated,
+        blocked: finding.blocked.clone(),
     };
     status::next(&pass.status, &verdict, ctx.config.heartbeat, now)
 }
@@ -267,13 +287,13 @@ fn due(
 }
 
 /// Puts what is remembered back into the index, where the resource is still there.
-fn keep(ctx: &Context, pass: Pass) {
+fn keep(ctx: &Context, pass: &mut Pass) {
     let mut index = ctx.index.lock();
     let entry = index.partner_mut(&pass.object.key);
     let Some(entry) = entry.filter(|entry| entry.object.uid == pass.object.uid) else {
         return;
     };
-    entry.memory = pass.memory;
+    entry.memory = std::mem::take(&mut pass.memory);
     // The watch may have caught up with the write while the pass went on, and what the pause was for may be over.
     entry.object.catch_up(&mut entry.memory.written);
     if entry.wakes != pass.wakes {
@@ -296,8 +316,8 @@ fn remember(pass: &mut Pass, finding: &Finding, began: Instant) -> Duration {
         return began.saturating_duration_since(since);
     }
     memory.trouble_since = None;
-    // A missing connection is looked for in ever longer steps; every other verdict ends the steps.
-    if finding.reason != Reason::ConnectionNotFound {
+    // What is missing is looked for in ever longer steps; every other verdict ends the steps.
+    if !matches!(finding.reason, Reason::ConnectionNotFound | Reason::Cleaning) {
         memory.backoff.reset();
     }
     Duration::ZERO
@@ -336,7 +356,8 @@ fn next_wait(
             // A verdict that is kept through trouble becomes Unknown at its time, not at the next try.
             let left = timing.unknown_after.saturating_sub(trouble);
             let kept = applied == Applied::Recently;
-            Some(if kept && !left.is_zero() { wait.min(left) } else { wait })
+            let wait = if kept && !left.is_zero() { wait.min(left) } else { wait };
+            Some(finding.no_later_than.map_or(wait, |latest| wait.min(latest)))
         }
     }
 }
@@ -349,7 +370,7 @@ async fn write_status(ctx: &Context, pass: &mut Pass, next: &Status) -> Result<(
     } else {
         ctx.status_slots.acquire().await.ok()
     };
-    let written = write::status::<ComplianceManagementPartner, _, _>(&ctx.client, &ctx.metrics, object, next).await?;
+    let written = write::status::<ComplianceManagementPartner, _, _>(&ctx.writer, object, next).await?;
     if written.is_some() {
         pass.memory.write_backoff.reset();
         pass.memory.written = written;

@@ -70,8 +70,25 @@ pub fn managed(spec: &ComplianceManagementPartnerSpec) -> Vec<(Property, Value)>
 /// are planned. Equal in any order of assignments, and never names a property that spec leaves out.
 #[must_use]
 pub fn plan(spec: &ComplianceManagementPartnerSpec, observed: &Partner) -> Plan {
+    compare(managed(spec), observed)
+}
+
+/// What a Reset has to change: managed flags become false, managed lists empty. A display name stays.
+///
+/// Like [`plan`], it leaves lists alone that hold what cannot be expressed, and names no property that spec leaves out.
+#[must_use]
+pub fn reset(spec: &ComplianceManagementPartnerSpec, observed: &Partner) -> Plan {
+    let cleared = managed(spec).into_iter().filter_map(|(property, _)| match property {
+        Property::DisplayName => None,
+        Property::Onboarded(_) => Some((property, Value::Flag(false))),
+        Property::EnrollmentAssignments(_) => Some((property, Value::Targets(BTreeSet::new()))),
+    });
+    compare(cleared, observed)
+}
+
+fn compare(desired: impl IntoIterator<Item = (Property, Value)>, observed: &Partner) -> Plan {
     let mut plan = Plan::default();
-    for (property, desired) in managed(spec) {
+    for (property, desired) in desired {
         if let Property::EnrollmentAssignments(platform) = property {
             let types = &observed.assignments.get(platform).unsupported;
             if !types.is_empty() {

@@ -78,6 +78,56 @@ pub fn notices(previous: &Status, next: &Status, deeds: &Deeds) -> Vec<Notice> {
     notices
 }
 
+/// How a clean-up ended, as far as it is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// These fields were reset.
+    Reset(String),
+    /// These lists were left alone.
+    Unsupported(String),
+    /// The connection leads to another tenant than that of the object: nothing was sent.
+    OtherTenant,
+    /// What the clean-up went by was gone for too long.
+    Abandoned(String),
+}
+
+/// What is told of the end of a clean-up.
+#[must_use]
+pub fn ending(ending: Ending) -> Notice {
+    let (warning, reason, note) = match ending {
+        Ending::Reset(fields) => (false, "Reset", format!("Reset in Graph before deletion: {fields}.")),
+        Ending::Unsupported(lists) => (
+            true,
+            "CleanupSkipped",
+            format!(
+                "Left as they are in Graph, for they hold what this API version cannot express: {lists}. Clear them in \
+                 the Intune admin center if they are not wanted."
+            ),
+        ),
+        Ending::OtherTenant => (
+            true,
+            "CleanupSkipped",
+            "Nothing was reset: the GraphConnection is for another tenant than the object that this resource was bound \
+             to. Reset it in the Intune admin center of its tenant if that is wanted."
+                .to_owned(),
+        ),
+        Ending::Abandoned(why) => (
+            true,
+            "CleanupAbandoned",
+            format!(
+                "Let go without a Reset: {why} The object in Graph is as it was; reset it in the Intune admin center if \
+                 that is wanted."
+            ),
+        ),
+    };
+    Notice {
+        warning,
+        reason: reason.to_owned(),
+        action: "Delete",
+        note,
+    }
+}
+
 /// The notice that `Ready` has turned False, or has stayed so for another reason.
 #[must_use]
 pub fn ready_turned_false(previous: &[Condition], next: &[Condition]) -> Option<Notice> {

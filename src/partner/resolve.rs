@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{Finding, Pass};
-use crate::api::partner::DeletionPolicy;
 use crate::api::reason::{Applied, Reason};
 use crate::connection::ConnectionVerdict;
 use crate::graph::session::Session;
@@ -53,11 +52,6 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
         let connection = index.connection_used_by(object).cloned();
         (connection, index.enforces(object))
     };
-    if enforce && object.spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Reset {
-        let message =
-            "This version of the operator does not support deletionPolicy: Reset: use Retain. Nothing is sent.";
-        return stop(Finding::new(Reason::NotSupportedYet, message));
-    }
     let Some(connection) = connection else {
         let message = format!("GraphConnection {name} does not exist in this namespace: create it.");
         return stop(Finding::new(Reason::ConnectionNotFound, message));
@@ -77,6 +71,10 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
     if let Some(bound) = &status.partner_id {
         let (tenant, cloud) = (status.tenant_id.as_deref(), status.cloud.as_deref());
         if tenant != Some(open.tenant.as_str()) || cloud != Some(open.cloud.name()) {
+            // Trouble that passes by itself comes first, here as everywhere.
+            if let Some(ConnectionVerdict { reason, message }) = trouble {
+                return stop(Finding::new(reason, message));
+            }
             let message = format!(
                 "The resource is bound to {bound} of tenant {} ({}), but GraphConnection {name} is now for another tenant. \
                  Put the connection back, or create this resource anew.",

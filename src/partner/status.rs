@@ -44,6 +44,26 @@ pub struct HeartbeatRules {
     pub resolution: Duration,
 }
 
+/// What a pass says of a clean-up that cannot go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Blocked {
+    /// Nothing blocks it, or there is none.
+    #[default]
+    No,
+    /// What it goes by is gone.
+    Yes {
+        /// What is gone.
+        reason: Reason,
+        /// What to do.
+        message: String,
+    },
+    /// Whether it is gone could not be asked.
+    AsItWas,
+}
+
+/// The type of the condition that tells of a blocked clean-up.
+pub const CLEANUP_BLOCKED: &str = "CleanupBlocked";
+
 /// What is said of a stale heartbeat, in the condition and in the event.
 pub const STALE: &str = "The partner's last heartbeat is too old: check its service and the connection in its console.";
 
@@ -85,6 +105,8 @@ pub struct Verdict<'a> {
     pub drift: Option<Vec<Drift>>,
     /// Whether a change was sent that took effect.
     pub updated: bool,
+    /// What blocks the clean-up of a resource that is being deleted.
+    pub blocked: Blocked,
 }
 
 /// Whether `generation` had been applied before trouble began, and for how long the trouble has lasted.
@@ -112,12 +134,12 @@ pub fn next(previous: &Status, verdict: &Verdict<'_>, rules: HeartbeatRules, now
     let mut next = previous.clone();
     next.observed_generation = Some(verdict.judgement.generation);
     if let Some(request) = verdict.request {
-        next.last_handled_reconcile_at = Some(request.chars().take(256).collect());
+        next.last_handled_reconcile_at = Some(text::clean(request, text::REQUEST_CHARS));
     }
     if let Some(Binding { cloud, tenant, id }) = &verdict.binding {
         next.cloud = Some(cloud.clone());
         next.tenant_id = Some(tenant.clone());
-        next.partner_id = Some(text::clean(id, 128));
+        next.partner_id = Some(text::clean(id, text::ID_CHARS));
     }
     if verdict.updated {
         next.last_update_time = Some(whole_seconds(now));
@@ -126,6 +148,7 @@ pub fn next(previous: &Status, verdict: &Verdict<'_>, rules: HeartbeatRules, now
         next.drift = (!drift.is_empty()).then(|| drift.clone());
     }
     next.conditions = judge(&previous.conditions, &verdict.judgement, true, now);
+    next.conditions.extend(blocked(previous, verdict, now));
     match verdict.seen {
         Seen::Nothing => {}
         Seen::Row(partner) => tell(&mut next, partner, verdict.judgement.generation, rules, now),
@@ -140,6 +163,24 @@ pub fn next(previous: &Status, verdict: &Verdict<'_>, rules: HeartbeatRules, now
         }
     }
     keep_small_heartbeat_moves(previous, next, rules)
+}
+
+/// The condition of a blocked clean-up; it is there only while it is True.
+fn blocked(previous: &Status, verdict: &Verdict<'_>, now: Timestamp) -> Option<Condition> {
+    let was = condition(&previous.conditions, CLEANUP_BLOCKED);
+    match &verdict.blocked {
+        Blocked::No => None,
+        Blocked::AsItWas => was.cloned(),
+        Blocked::Yes { reason, message } => Some(moved(
+            was,
+            CLEANUP_BLOCKED,
+            ConditionStatus::True,
+            verdict.judgement.generation,
+            reason.as_str(),
+            message,
+            now,
+        )),
+    }
 }
 
 /// When the row turns stale, where that is still to come.

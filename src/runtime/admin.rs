@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::context::Context;
 use super::health::Health;
+use super::text;
 
 /// How many connections are served at once.
 const MOST_CONNECTIONS: usize = 32;
@@ -50,7 +51,8 @@ pub async fn serve(listener: TcpListener, served: watch::Receiver<Option<Served>
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Such as too many open files: it passes, and probes try again.
-                tracing::debug!(%error, "a connection to the admin port failed");
+                let error = text::clean(&error.to_string(), 300);
+                tracing::debug!(error, "a connection to the admin port failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kube::{Client, Config};
 
+use super::text;
+
 /// Waits for a configuration: a pod may be up before its ServiceAccount token is, a person before the kubeconfig.
 pub async fn connect() -> Client {
     let mut told = false;
@@ -11,9 +13,16 @@ pub async fn connect() -> Client {
         match infer().await {
             Ok(client) => return client,
             Err(error) if !told => {
-                tracing::warn!(%error, "no way to an API server yet: set KUBECONFIG, or run in a pod; waiting");
+                let error = text::clean(&error.to_string(), 300);
+                tracing::warn!(
+                    error,
+                    "no way to an API server yet: set KUBECONFIG, or run in a pod; waiting"
+                );
             }
-            Err(error) => tracing::debug!(%error, "still no way to an API server"),
+            Err(error) => {
+                let error = text::clean(&error.to_string(), 300);
+                tracing::debug!(error, "still no way to an API server");
+            }
         }
         told = true;
         tokio::time::sleep(Duration::from_secs(5)).await;

@@ -13,6 +13,7 @@ use super::index::{Index, SharedIndex, Trigger, connection_of};
 use super::metrics::Metrics;
 use super::object::{Key, ObjectKey};
 use super::queue::{Lane, Limits, Queue};
+use super::write::Writer;
 use crate::api::reason::Timing;
 use crate::connection::Sessions;
 use crate::credentials::Identity;
@@ -65,6 +66,8 @@ pub struct Context {
     pub queue: QueueHandle,
     /// Counters.
     pub metrics: Metrics,
+    /// Writes to the API server.
+    pub writer: Writer,
     /// The request budgets.
     pub budgets: Budgets,
     /// Events.
@@ -199,6 +202,18 @@ impl Report {
             message: String::new(),
             changed: false,
             elapsed: Duration::ZERO,
+        }
+    }
+
+    /// A pass that took our finalizer off a resource that is being deleted.
+    #[must_use]
+    pub fn released(key: Key, began: Instant) -> Self {
+        Self {
+            key,
+            outcome: "Released",
+            message: "The resource is let go.".to_owned(),
+            changed: true,
+            elapsed: began.elapsed(),
         }
     }
 

@@ -8,7 +8,7 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::context::{Config, Context, QueueHandle, Report, Writers};
 use super::events::Events;
@@ -16,8 +16,10 @@ use super::health::Health;
 use super::index::SharedIndex;
 use super::metrics::Metrics;
 use super::object::Key;
+use super::schema::{self, Installed};
 use super::text;
 use super::watch::{CONNECTIONS, PARTNERS, follow};
+use super::write::Writer;
 use crate::api::{ComplianceManagementPartner, GraphConnection};
 use crate::connection::{self, Sessions};
 use crate::credentials::Identity;
@@ -25,7 +27,7 @@ use crate::graph::throttle::Budgets;
 use crate::partner;
 
 /// How many statuses of first passes and polls are written at once.
-const STATUS_SLOTS: usize = 4;
+const STATUS_SLOTS: usize = 2;
 
 /// How long passes that are under way may take to end when the process is asked to: a change, the read after it and the
 /// write of status, each at its longest.
@@ -61,6 +63,11 @@ impl Operator {
             sessions: Sessions::default(),
             queue: queue.clone(),
             budgets: Budgets::default(),
+            writer: Writer {
+                client: client.clone(),
+                metrics: metrics.clone(),
+                installed: Installed::default(),
+            },
             events: Events::new(client.clone(), metrics.clone(), &config.instance),
             metrics,
             http,
@@ -80,6 +87,7 @@ impl Operator {
         let Self { context, health } = self;
         let mut watches = JoinSet::new();
         let asking = tokio::spawn(learn_identity(Arc::clone(&context)));
+        let mut schemas: Option<JoinHandle<()>> = None;
         let scopes: Vec<Option<String>> = match context.config.watch_namespaces.as_slice() {
             [] => vec![None],
             namespaces => namespaces.iter().cloned().map(Some).collect(),
@@ -106,6 +114,7 @@ impl Operator {
             // A partner whose connection is not listed yet would be told that it has none.
             if health.ready() {
                 start_passes(&context, &mut passes);
+                schemas.get_or_insert_with(|| compare_schemas(&context));
             }
             let due = context.queue.lock().next_due();
             let due = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
@@ -114,7 +123,8 @@ impl Operator {
                 Some(ended) = passes.join_next() => end_pass(&context, &health, ended),
                 Some(ended) = watches.join_next() => {
                     // Without its watch the operator would go by what once was.
-                    tracing::error!(error = ended.err().map(|error| error.to_string()), "a watch died; the process ends");
+                    let error = ended.err().map(|error| text::clean(&error.to_string(), 300));
+                    tracing::error!(error, "a watch died; the process ends");
                     std::process::abort();
                 }
                 () = context.queue.changed() => {}
@@ -124,6 +134,9 @@ impl Operator {
         tracing::info!(under_way = passes.len(), "asked to stop: passes under way end first");
         context.stopping.store(true, Ordering::Relaxed);
         asking.abort();
+        if let Some(schemas) = schemas {
+            schemas.abort();
+        }
         watches.abort_all();
         let drain = async {
             while let Some(ended) = passes.join_next().await {
@@ -153,6 +166,11 @@ async fn learn_identity(context: Arc<Context>) {
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
+}
+
+/// Once the first passes are on their way, which do not wait for it.
+fn compare_schemas(context: &Context) -> JoinHandle<()> {
+    tokio::spawn(schema::watch(context.writer.clone(), context.config.timing.slow))
 }
 
 fn start_passes(context: &Arc<Context>, passes: &mut JoinSet<Report>) {
@@ -193,7 +211,8 @@ fn end_pass(context: &Context, health: &Health, ended: Result<Report, tokio::tas
         Ok(report) => report,
         Err(error) => {
             // A pass that panics has left the queue in the dark about its key: the process starts anew.
-            tracing::error!(%error, "a pass died; the process ends");
+            let error = text::clean(&error.to_string(), 300);
+            tracing::error!(error, "a pass died; the process ends");
             std::process::abort();
         }
     };

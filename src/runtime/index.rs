@@ -67,7 +67,8 @@ pub struct Trigger {
 /// All resources, and what refers to what.
 #[derive(Debug, Default)]
 pub struct Index {
-    partners: HashMap<ObjectKey, PartnerEntry>,
+    /// In boxes: a hash table keeps up to twice the room that it needs.
+    partners: HashMap<ObjectKey, Box<PartnerEntry>>,
     connections: HashMap<ObjectKey, ConnectionEntry>,
     by_connection: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
     by_object: HashMap<ObjectId, BTreeSet<ObjectKey>>,
@@ -97,7 +98,7 @@ impl SharedIndex {
 impl Index {
     /// All partners.
     pub fn partners(&self) -> impl Iterator<Item = (&ObjectKey, &PartnerEntry)> {
-        self.partners.iter()
+        self.partners.iter().map(|(key, entry)| (key, &**entry))
     }
 
     /// All connections.
@@ -108,12 +109,12 @@ impl Index {
     /// One partner.
     #[must_use]
     pub fn partner(&self, key: &ObjectKey) -> Option<&PartnerEntry> {
-        self.partners.get(key)
+        self.partners.get(key).map(|entry| &**entry)
     }
 
     /// One partner, to change what is remembered of it.
     pub fn partner_mut(&mut self, key: &ObjectKey) -> Option<&mut PartnerEntry> {
-        self.partners.get_mut(key)
+        self.partners.get_mut(key).map(|entry| &mut **entry)
     }
 
     /// One connection.
@@ -142,31 +143,49 @@ impl Index {
             .unwrap_or_default()
     }
 
+    /// Whether a partner is observed only: by the installation, its own policy, or its connection.
+    #[must_use]
+    pub fn observes(&self, partner: &Partner) -> bool {
+        let read_only = |connection: &Arc<Connection>| connection.spec.access.unwrap_or_default() == Access::ReadOnly;
+        self.observe_only
+            || partner.spec.management_policy.unwrap_or_default() == ManagementPolicy::Observe
+            || self.connection_used_by(partner).is_some_and(read_only)
+    }
+
     /// Whether Enforce is in effect for a partner, whatever its health: nothing makes it observe, and its connection is
     /// there.
     #[must_use]
     pub fn enforces(&self, partner: &Partner) -> bool {
-        !self.observe_only
-            && partner.spec.management_policy.unwrap_or_default() == ManagementPolicy::Enforce
-            && self
-                .connection_used_by(partner)
-                .is_some_and(|connection| connection.spec.access.unwrap_or_default() == Access::ReadWrite)
+        !self.observes(partner) && self.connection_used_by(partner).is_some()
     }
 
     /// Who may write to an object.
     #[must_use]
     pub fn holder(&self, object: &ObjectId) -> Option<Claimant<ObjectKey>> {
-        let keys = self.by_object.get(object)?;
-        holder(keys.iter().filter_map(|key| {
-            let partner = &self.partners.get(key)?.object;
-            Some(Claimant {
-                key: key.clone(),
-                uid: partner.uid.clone(),
-                created: partner.created,
-                eligible: self.enforces(partner) && partner.spec.suspend != Some(true) && self.reaches(partner, object),
-                leaving: partner.deleting && !partner.finalizer,
-            })
-        }))
+        holder(self.bound_to(object).map(|partner| self.claimant(partner, object)))
+    }
+
+    /// Whether another resource than that with this uid takes an object over when it is let go of: it would write to it,
+    /// and is there to stay.
+    #[must_use]
+    pub fn has_heir(&self, object: &ObjectId, uid: &str) -> bool {
+        self.bound_to(object)
+            .any(|partner| partner.uid != uid && !partner.deleting && self.claimant(partner, object).eligible)
+    }
+
+    fn bound_to<'a>(&'a self, object: &ObjectId) -> impl Iterator<Item = &'a Arc<Partner>> + use<'a> {
+        let keys = self.by_object.get(object).into_iter().flatten();
+        keys.filter_map(|key| Some(&self.partners.get(key)?.object))
+    }
+
+    fn claimant(&self, partner: &Partner, object: &ObjectId) -> Claimant<ObjectKey> {
+        Claimant {
+            key: partner.key.clone(),
+            uid: partner.uid.clone(),
+            created: partner.created,
+            eligible: self.enforces(partner) && partner.spec.suspend != Some(true) && self.reaches(partner, object),
+            leaving: partner.deleting && !partner.has_finalizer(),
+        }
     }
 
     /// Whether the partner's connection leads to the tenant that the object is in.
@@ -350,7 +369,7 @@ impl Index {
             seen_at: now,
             wakes: 0,
         };
-        self.partners.insert(key, entry);
+        self.partners.insert(key, Box::new(entry));
         triggers
     }
 

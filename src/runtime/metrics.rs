@@ -9,7 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -34,6 +34,12 @@ struct Counters {
     events_dropped: Counter,
     cleanups_abandoned: Counter,
     watch_errors: Counter,
+    fields_missing: Family<Kind, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,6 +76,7 @@ impl Default for Metrics {
             events_dropped: Counter::default(),
             cleanups_abandoned: Counter::default(),
             watch_errors: Counter::default(),
+            fields_missing: Family::default(),
         }))
     }
 }
@@ -115,6 +122,17 @@ impl Metrics {
     /// A status was written.
     pub fn status_written(&self) {
         self.0.status_writes.inc();
+    }
+
+    /// So many fields of this version are missing in the installed CRD of `kind`.
+    pub fn fields_missing(&self, kind: &'static str, count: usize) {
+        let gauge = self.0.fields_missing.get_or_create(&Kind { kind });
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A clean-up was given up.
+    pub fn cleanup_abandoned(&self) {
+        self.0.cleanups_abandoned.inc();
     }
 
     /// An event could not be written.
@@ -177,6 +195,11 @@ impl Metrics {
             "watch_errors",
             "Watches that failed and objects that cannot be read",
             counters.watch_errors.clone(),
+        );
+        registry.register(
+            "crd_fields_missing",
+            "Fields of this version that the installed CustomResourceDefinition drops",
+            counters.fields_missing.clone(),
         );
         registry.register_collector(Box::new(Throttled(budgets.closed_total_seconds())));
         registry.register_collector(Box::new(Resources(index.clone())));

@@ -5,9 +5,12 @@ use std::fmt;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::text;
 use crate::api::connection::{GraphConnectionSpec, GraphConnectionStatus};
 use crate::api::partner::{ComplianceManagementPartnerSpec, ComplianceManagementPartnerStatus};
-use crate::api::{ComplianceManagementPartner, FINALIZER, GraphConnection, RECONCILE_ANNOTATION};
+use crate::api::{
+    CONDITION_TYPES, ComplianceManagementPartner, Condition, FINALIZER, GraphConnection, RECONCILE_ANNOTATION,
+};
 
 /// The name of a resource, in its namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,9 +51,9 @@ pub struct Object<Spec, Status> {
     pub created: Timestamp,
     /// Whether it has a deletionTimestamp.
     pub deleting: bool,
-    /// Whether it has our finalizer.
-    pub finalizer: bool,
-    /// The value of the annotation that asks for a pass.
+    /// `metadata.finalizers`.
+    pub finalizers: Vec<String>,
+    /// The value of the annotation that asks for a pass, as status echoes it.
     pub request: Option<String>,
     /// `spec`.
     pub spec: Spec,
@@ -81,27 +84,43 @@ where
             .as_ref()
             .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         deleting: meta.deletion_timestamp.is_some(),
-        finalizer: resource.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
+        finalizers: resource.finalizers().to_vec(),
         request: resource
             .annotations()
             .get(RECONCILE_ANNOTATION)
-            .map(|value| value.chars().take(256).collect()),
+            .map(|value| text::clean(value, text::REQUEST_CHARS)),
         spec,
         status,
     }
 }
 
+/// Conditions of other controllers stay as they are, for our writes are merged with theirs; in the place of a difference
+/// to what we set, each of them would cost a write that changes nothing.
+fn is_ours(condition: &Condition) -> bool {
+    CONDITION_TYPES.contains(&condition.r#type.as_str())
+}
+
 impl From<ComplianceManagementPartner> for Partner {
     fn from(mut resource: ComplianceManagementPartner) -> Self {
-        let status = resource.status.take().unwrap_or_default();
+        let mut status = resource.status.take().unwrap_or_default();
+        status.conditions.retain(is_ours);
         object(&resource, resource.spec.clone(), status)
     }
 }
 
 impl From<GraphConnection> for Connection {
     fn from(mut resource: GraphConnection) -> Self {
-        let status = resource.status.take().unwrap_or_default();
+        let mut status = resource.status.take().unwrap_or_default();
+        status.conditions.retain(is_ours);
         object(&resource, resource.spec.clone(), status)
+    }
+}
+
+impl<Spec, Status> Object<Spec, Status> {
+    /// Whether it has our finalizer.
+    #[must_use]
+    pub fn has_finalizer(&self) -> bool {
+        self.finalizers.iter().any(|finalizer| finalizer == FINALIZER)
     }
 }
 
@@ -124,14 +143,15 @@ impl<Spec, Status: PartialEq> Object<Spec, Status> {
 }
 
 impl<Spec: PartialEq, Status> Object<Spec, Status> {
-    /// Whether a pass is due because the resource has become `next`: spec, our annotation, deletion or finalizers have
-    /// changed. A write of status alone is no reason, and an annotation that was taken away asks for nothing.
+    /// Whether a pass is due because the resource has become `next`: spec, our annotation or deletion have changed, or
+    /// our finalizer was taken away. A write of status alone is no reason, and an annotation that was taken away asks
+    /// for nothing.
     pub(super) fn asks_for_a_pass(&self, next: &Self) -> bool {
         self.uid != next.uid
             || self.generation != next.generation
             || (next.request.is_some() && self.request != next.request)
             || self.deleting != next.deleting
-            || self.finalizer != next.finalizer
+            || (self.has_finalizer() && !next.has_finalizer())
     }
 }
 

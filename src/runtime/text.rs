@@ -5,6 +5,8 @@
 //! turn a sentence round, or move a terminal's cursor with a display name. The functions stop at their bound, so a long
 //! input costs no more than a short one.
 
+use serde_json::Value as Json;
+
 /// Bound of a condition's message, in characters (the API server itself takes 32,768).
 pub const CONDITION_MESSAGE_CHARS: usize = 1024;
 
@@ -16,6 +18,12 @@ pub const DISPLAY_NAME_CHARS: usize = 256;
 
 /// Bound of a word from one of Graph's enumerations where it is shown, in characters.
 pub const STATE_WORD_CHARS: usize = 64;
+
+/// Bound of an id of Graph's where it is shown, in characters.
+pub const ID_CHARS: usize = 128;
+
+/// Bound of the echo of the annotation that asks for a pass, in characters.
+pub const REQUEST_CHARS: usize = 256;
 
 /// The text as it may be shown, at most `max_chars` characters long.
 ///
@@ -38,6 +46,16 @@ pub fn clean_bytes(text: &str, max_bytes: usize) -> String {
         cleaned.push(character);
     }
     cleaned
+}
+
+/// Every text in a JSON value as it may be shown (see [`clean`]), none of them cut.
+pub fn clean_json(value: &mut Json) {
+    match value {
+        Json::String(text) => *text = clean(text, usize::MAX),
+        Json::Array(items) => items.iter_mut().for_each(clean_json),
+        Json::Object(members) => members.values_mut().for_each(clean_json),
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
 }
 
 /// A word of one of Graph's enumerations as a condition's reason: its ASCII letters and digits in `CamelCase`, cut at
@@ -217,6 +235,39 @@ mod tests {
     fn a_word_without_a_fitting_reason_has_none() {
         for word in ["", " ", "---", "2fast", "準備中", "\u{202E}"] {
             assert_eq!(reason_word(word), None, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn every_text_in_a_json_value_is_cleaned_and_none_is_cut() {
+        let long = "x".repeat(2_000);
+        let mut value = serde_json::json!({"a": ["b\u{7f}", {"c": "d\u{2028}", "e": 1}], "f": long, "g": null});
+        clean_json(&mut value);
+        let expected = serde_json::json!({"a": ["b\u{fffd}", {"c": "d\u{fffd}", "e": 1}], "f": long, "g": null});
+        assert_eq!(value, expected);
+    }
+
+    /// One character of these classes, by the Unicode tables of another library.
+    fn one_of(classes: &str) -> impl Strategy<Value = String> + use<> {
+        prop::string::string_regex(&format!("[{classes}]")).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_024))]
+
+        #[test]
+        fn no_control_format_separator_or_private_character_passes(
+            unfit in prop_oneof![one_of("\\p{Cc}"), one_of("\\p{Cf}"), one_of("\\p{Zl}\\p{Zp}\\p{Bidi_Control}"), one_of("\\p{Co}")],
+            before in "[a-z📱]{0,3}",
+        ) {
+            let expected = format!("{before}\u{FFFD}.");
+            prop_assert_eq!(clean(&format!("{before}{unfit}."), 100), expected.clone());
+            prop_assert_eq!(clean_bytes(&format!("{before}{unfit}."), 100), expected);
+        }
+
+        #[test]
+        fn letters_marks_numbers_punctuation_and_symbols_pass(text in "[\\p{L}\\p{N}\\p{P}\\p{S}\\p{Zs}]{0,40}") {
+            prop_assert_eq!(clean(&text, 100), text);
         }
     }
 

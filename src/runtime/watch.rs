@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
@@ -53,7 +54,8 @@ where
         None => Api::all(context.client.clone()),
     };
     let list = format!("{} in {}", kind.name, scope.as_deref().unwrap_or("all namespaces"));
-    let mut events = watcher(api, watcher::Config::default().page_size(PAGE)).boxed();
+    let mut listing = Listing::Streamed;
+    let mut events = watched(&api, listing);
     let mut feed = Feed {
         context,
         kind,
@@ -73,6 +75,12 @@ where
                 }
                 feed.take(event);
             }
+            // Before Kubernetes 1.34 a server may refuse it.
+            Err(error) if listing == Listing::Streamed && matches!(code(&error), 400 | 422) => {
+                tracing::debug!(list, "the API server streams no lists; pages are read");
+                listing = Listing::Paged;
+                events = watched(&api, listing);
+            }
             Err(error) => {
                 trouble(&feed.context.metrics, &list, &error, &mut told);
                 tokio::time::sleep(wait).await;
@@ -82,14 +90,39 @@ where
     }
 }
 
-/// A watch that expires is everyday; one that stays broken is told once a minute.
-fn trouble(metrics: &Metrics, list: &str, error: &watcher::Error, told: &mut Option<Instant>) {
-    let code = match error {
+/// How the first objects are brought.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listing {
+    /// One by one, by the watch itself: nobody has to hold a page, and a restart is ready sooner.
+    Streamed,
+    /// A page at a time.
+    Paged,
+}
+
+fn watched<K>(api: &Api<K>, listing: Listing) -> BoxStream<'static, watcher::Result<Event<K>>>
+where
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    let config = match listing {
+        Listing::Streamed => watcher::Config::default().streaming_lists(),
+        Listing::Paged => watcher::Config::default().page_size(PAGE),
+    };
+    watcher(api.clone(), config).boxed()
+}
+
+/// The HTTP status of a refusal; 0 where there is none.
+fn code(error: &watcher::Error) -> u16 {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchError(status) => status.code,
         _ => 0,
-    };
+    }
+}
+
+/// A watch that expires is everyday; one that stays broken is told once a minute.
+fn trouble(metrics: &Metrics, list: &str, error: &watcher::Error, told: &mut Option<Instant>) {
+    let code = code(error);
     if code == 410 {
         tracing::debug!(list, "the watch expired; it is begun anew");
         return;
@@ -200,4 +233,83 @@ fn guard_key<K: Resource<DynamicType = ()>>(guard: &DeserializeGuard<K>) -> Opti
         namespace: meta.namespace.clone()?,
         name: meta.name.clone()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
+    use kube::core::Status;
+
+    use super::super::index::SharedIndex;
+    use super::*;
+    use crate::graph::throttle::Budgets;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged of these troubles in a row, and how many errors are counted.
+    fn told(codes: &[u16]) -> (Vec<String>, u32) {
+        let (lines, metrics) = (Lines::default(), Metrics::default());
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .without_time()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut told = None;
+            for code in codes {
+                let status = Status::failure("it is as it is", "Reason").with_code(*code);
+                trouble(
+                    &metrics,
+                    "partners",
+                    &watcher::Error::WatchError(status.boxed()),
+                    &mut told,
+                );
+            }
+        });
+        let text = metrics.encode(&SharedIndex::new(false), &Budgets::default()).unwrap();
+        let count = text
+            .lines()
+            .find_map(|line| line.strip_prefix("compliance_partner_watch_errors_total "));
+        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let count = count.unwrap().parse().unwrap();
+        (lines.lines().map(|line| line.trim().to_owned()).collect(), count)
+    }
+
+    #[test]
+    fn a_watch_that_expires_is_everyday() {
+        let (lines, errors) = told(&[410, 410, 410]);
+        assert_eq!(errors, 0);
+        assert_eq!(lines.len(), 3);
+        assert!(lines.iter().all(|line| line.starts_with("DEBUG")), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_watch_that_stays_broken_is_told_once_and_counted_each_time() {
+        for (code, words) in [
+            (404, "CustomResourceDefinition is not installed"),
+            (403, "ClusterRole"),
+            (500, "trying again"),
+        ] {
+            let (lines, errors) = told(&[code; 5]);
+            assert_eq!(errors, 5);
+            assert_eq!(lines.len(), 1, "{lines:#?}");
+            assert!(lines[0].starts_with("WARN") && lines[0].contains(words), "{lines:#?}");
+        }
+    }
 }

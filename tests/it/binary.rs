@@ -101,7 +101,7 @@ impl Running {
     }
 
     /// Waits until a line of the log has these words.
-    async fn says(&self, words: &str) -> Result<()> {
+    pub(crate) async fn says(&self, words: &str) -> Result<()> {
         let what = format!("a line with {words:?}");
         let waited = wait_for(&what, PATIENCE, async || {
             self.process.log().ok()?.contains(words).then_some(())

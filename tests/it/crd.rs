@@ -5,9 +5,13 @@
 // Helpers may panic as tests may: a wrong index is a failed test.
 #![allow(clippy::indexing_slicing)]
 
+mod coverage;
 mod desk;
+mod documents;
+mod explain;
 mod immutable;
 mod intervals;
+mod lists;
 mod reading;
 mod reference;
 mod rules;

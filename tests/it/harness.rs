@@ -3,6 +3,7 @@
 //! - [`ControlPlane`]: etcd, kube-apiserver and, where asked for, kube-controller-manager, on free ports of 127.0.0.1;
 //! - [`install_crds`]: the operator's own kinds on the control plane that all tests share;
 //! - [`Process`]: a program that is killed when it is dropped and when the test process dies;
+//! - [`kstatus`]: what Helm 4 and Flux take an object for;
 //! - [`wait_for`]: polls a condition until a deadline; there is no other way to wait here;
 //! - [`Scratch`]: a folder that goes away.
 
@@ -14,6 +15,8 @@ mod certificates;
 mod control_plane;
 #[path = "harness/crds.rs"]
 mod crds;
+#[path = "harness/kstatus.rs"]
+mod kstatus;
 #[path = "harness/looks.rs"]
 mod looks;
 #[path = "harness/objects.rs"]
@@ -29,6 +32,7 @@ mod world;
 
 pub use control_plane::{ControlPlane, Options};
 pub use crds::{CRD_NAMES, crds_folder, install_crds};
+pub use kstatus::{Kstatus, kstatus};
 pub use objects::merge;
 pub use process::{Process, free_port, leashed};
 pub use scratch::Scratch;

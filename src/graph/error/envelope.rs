@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value as Json};
 
+use super::super::json;
+
 /// Largest body that is looked at, in bytes. An error has some hundreds; what is larger is some other page.
 const BODY_BYTES: usize = 256 * 1024;
 
@@ -26,9 +28,8 @@ impl Envelope {
     /// Reads a body. One that is no JSON, such as a gateway's page, says nothing.
     pub(super) fn read(body: &[u8]) -> Self {
         let mut envelope = Self::default();
-        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         if body.len() <= BODY_BYTES
-            && let Ok(body @ Json::Object(_)) = serde_json::from_slice(body)
+            && let Some(body @ Json::Object(_)) = json::parse(body)
         {
             envelope.open(&body, LAYERS);
         }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 use serde_json::Value as Json;
 
+use super::super::json;
 use super::{CODE_CHARS, wait};
 use crate::runtime::text;
 
@@ -65,12 +66,8 @@ impl TokenFailure {
 /// a `Retry-After` date is compared.
 #[must_use]
 pub fn classify_token(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> TokenFailure {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    let answer = if body.len() <= BODY_BYTES {
-        serde_json::from_slice(body).unwrap_or_default()
-    } else {
-        Json::Null
-    };
+    let readable = (body.len() <= BODY_BYTES).then_some(body);
+    let answer = readable.and_then(json::parse).unwrap_or_default();
     let error = answer.get("error").and_then(Json::as_str).unwrap_or_default();
     let aadsts = aadsts(&answer);
     let kind = kind(status, error, aadsts);

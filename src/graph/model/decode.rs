@@ -8,12 +8,9 @@ use jiff::civil::DateTime;
 use jiff::fmt::temporal::Pieces;
 use serde_json::{Map, Value as Json};
 
+use super::super::json;
 use super::{Assignments, Partner, PerPlatform, Platform, Property, Target};
 use crate::runtime::text;
-
-/// Longest id that is taken, in characters: what `status.partnerId` holds. A cut or cleaned id would be another id, so
-/// one that does not fit is refused instead.
-const ID_CHARS: usize = 128;
 
 /// Longest display name that is kept, in characters: well beyond the 256 that a spec may hold, so that a name which was
 /// cut never equals one that is wanted.
@@ -128,10 +125,8 @@ fn decode_members(row: &Map<String, Json>) -> Result<Partner, String> {
     })
 }
 
-/// The bytes as JSON. Some services put a byte order mark before it, which JSON itself forbids.
 fn parse(body: &[u8]) -> Result<Json, String> {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    serde_json::from_slice(body).map_err(|_| "the answer should be JSON".to_owned())
+    json::parse(body).ok_or_else(|| "the answer should be JSON".to_owned())
 }
 
 fn has_error(answer: &Map<String, Json>) -> bool {
@@ -142,18 +137,21 @@ fn id(row: &Map<String, Json>) -> Result<String, String> {
     row.get("id")
         .and_then(identity)
         .map(str::to_owned)
-        .ok_or_else(|| format!("id should be a text of 1 to {ID_CHARS} characters"))
+        .ok_or_else(|| format!("id should be a text of 1 to {} characters", text::ID_CHARS))
 }
 
 fn display_name(row: &Map<String, Json>) -> Result<Option<String>, String> {
     optional_text(row, Property::DisplayName.name(), NAME_CHARS)
 }
 
-/// A string that names something: never empty, never cut.
+/// A string that names something: never empty, never cut, and whole as the service sent it. A cut or cleaned id would be
+/// another id, so one that does not fit is refused instead.
 fn identity(value: &Json) -> Option<&str> {
+    let is_fit = |id: &&str| !id.is_empty() && !id.contains(char::REPLACEMENT_CHARACTER);
     value
         .as_str()
-        .filter(|id| !id.is_empty() && text::clean(id, ID_CHARS) == *id)
+        .filter(is_fit)
+        .filter(|id| text::clean(id, text::ID_CHARS) == *id)
 }
 
 fn optional_text(row: &Map<String, Json>, name: &str, max_chars: usize) -> Result<Option<String>, String> {

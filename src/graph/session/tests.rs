@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::graph::model::{PerPlatform, Undecodable};
 
@@ -23,20 +21,17 @@ fn unreadable(id: Option<&str>, name: &str) -> Row {
 }
 
 fn listing() -> Listing {
-    let rows = [
-        ("aa", Ok(partner("AA", Some("Example")))),
-        ("bb", Ok(partner("bb", Some("example")))),
-        ("cc", Ok(partner("Cc", None))),
-        ("dd", unreadable(Some("dD"), "Example")),
-        ("ee", unreadable(None, "Nameless")),
-    ];
-    Listing {
-        began: Instant::now(),
-        rows: rows
-            .into_iter()
-            .map(|(id, row)| (id.to_owned(), row))
-            .collect::<BTreeMap<_, _>>(),
-    }
+    Listing::new(
+        Instant::now(),
+        [
+            unreadable(Some("dD"), "Example"),
+            Ok(partner("bb", Some("an older look"))),
+            unreadable(None, "Nameless"),
+            Ok(partner("AA", Some("Example"))),
+            Ok(partner("Cc", None)),
+            Ok(partner("bb", Some("example"))),
+        ],
+    )
 }
 
 #[test]

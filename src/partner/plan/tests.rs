@@ -41,6 +41,24 @@ fn respelled_spec(spec: &Spec, seed: u64) -> Spec {
 
 proptest! {
     #[test]
+    fn a_reset_clears_managed_flags_and_lists_and_touches_nothing_else(spec in make::spec(), row in make::row()) {
+        let reset = reset(&spec, &row);
+        let after = taken(&row, &reset.patch().to_json());
+        prop_assert!(super::reset(&spec, &after).is_empty());
+        let managed: BTreeSet<Property> = managed(&spec).into_iter().map(|(property, _)| property).collect();
+        for property in Property::ALL {
+            let left_alone = reset.unsupported.iter().any(|list| list.property == property);
+            let cleared = match property {
+                Property::DisplayName => None,
+                Property::Onboarded(_) => Some(Value::Flag(false)),
+                Property::EnrollmentAssignments(_) => Some(Value::Targets(BTreeSet::new())),
+            };
+            let expected = cleared.filter(|_| managed.contains(&property) && !left_alone);
+            prop_assert_eq!(after.value(property), expected.unwrap_or_else(|| row.value(property)));
+        }
+    }
+
+    #[test]
     fn a_plan_that_is_applied_leaves_nothing_to_do(spec in make::spec(), row in make::row()) {
         let before = plan(&spec, &row);
         let after = taken(&row, &before.patch().to_json());

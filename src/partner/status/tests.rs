@@ -87,6 +87,7 @@ impl Step {
             }),
             drift: row.map(|row| plan(&self.spec, row).drift()),
             updated: updated && row.is_some(),
+            blocked: Blocked::No,
         };
         next(previous, &verdict, RULES, now)
     }

@@ -16,6 +16,9 @@ pub(crate) const PARTNER_ID: &str = "d6d46d0d-6d0d-d6d4-0d6d-d4d60d6dd4d6";
 /// The names of the objects that [`Desk::new`] makes, for updates.
 pub(crate) const BASE: &str = "base";
 
+/// The name of the object that [`Way::ServerSideApplyAgain`] applies to.
+const APPLIED: &str = "applied-before";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Partner,
@@ -89,16 +92,27 @@ pub(crate) fn resource(group: &str, kind: &str, plural: &str) -> ApiResource {
 pub(crate) enum Way {
     Create,
     ServerSideApply,
+    /// To an object that the same manager has applied before: what is left out now is taken away.
+    ServerSideApplyAgain,
     MergePatch,
     Replace,
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 4] = [Self::Create, Self::ServerSideApply, Self::MergePatch, Self::Replace];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Create,
+        Self::ServerSideApply,
+        Self::ServerSideApplyAgain,
+        Self::MergePatch,
+        Self::Replace,
+    ];
+
+    /// Those that need an object that exists.
+    pub(crate) const UPDATES: [Self; 3] = [Self::ServerSideApplyAgain, Self::MergePatch, Self::Replace];
 
     /// Whether it needs an object that exists.
     pub(crate) fn updates(self) -> bool {
-        matches!(self, Self::MergePatch | Self::Replace)
+        Self::UPDATES.contains(&self)
     }
 }
 
@@ -106,11 +120,15 @@ impl Way {
 pub(crate) type Verdict = Result<Value, Refusal>;
 
 #[derive(Debug)]
-pub(crate) struct Refusal(pub(crate) String);
+pub(crate) struct Refusal {
+    pub(crate) message: String,
+    /// The field and the rule of each fault; none, where the object could not even be read.
+    pub(crate) causes: Vec<(String, String)>,
+}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
+        self.message.fmt(formatter)
     }
 }
 
@@ -174,6 +192,17 @@ impl Desk {
                 let object = object(&kind.resource(), "new", &spec);
                 let params = PatchParams::apply("tester").dry_run();
                 verdict(self.api(kind).patch("new", &params, &Patch::Apply(object)).await)
+            }
+            Way::ServerSideApplyAgain => {
+                let before = object(&kind.resource(), APPLIED, &kind.base());
+                let params = PatchParams::apply("tester");
+                self.api(kind).patch(APPLIED, &params, &Patch::Apply(before)).await?;
+                let object = object(&kind.resource(), APPLIED, &spec);
+                verdict(
+                    self.api(kind)
+                        .patch(APPLIED, &params.dry_run(), &Patch::Apply(object))
+                        .await,
+                )
             }
             Way::MergePatch => self.merge_patch(kind, BASE, &json!({ "spec": patch }), true).await,
             Way::Replace => self.replace(kind, BASE, spec, true).await,
@@ -262,7 +291,15 @@ pub(crate) fn dynamic(object: Value) -> Result<DynamicObject> {
 pub(crate) fn verdict(answer: kube::Result<DynamicObject>) -> Result<Verdict> {
     match answer {
         Ok(object) => Ok(Ok(serde_json::to_value(object)?)),
-        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422 | 500) => Ok(Err(Refusal(status.message))),
+        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422 | 500) => Ok(Err(Refusal {
+            causes: status
+                .details
+                .iter()
+                .flat_map(|details| &details.causes)
+                .map(|cause| (cause.field.clone(), cause.message.clone()))
+                .collect(),
+            message: status.message,
+        })),
         Err(error) => bail!("no verdict: {error}"),
     }
 }
@@ -271,13 +308,13 @@ pub(crate) fn verdict(answer: kube::Result<DynamicObject>) -> Result<Verdict> {
 pub(crate) fn refused(verdict: Verdict) -> Result<String> {
     match verdict {
         Ok(object) => bail!("accepted: {}", object["spec"]),
-        Err(Refusal(message)) => Ok(message),
+        Err(Refusal { message, .. }) => Ok(message),
     }
 }
 
 /// The object that was accepted; a refusal is an error.
 pub(crate) fn accepted(verdict: Verdict) -> Result<Value> {
-    verdict.map_err(|Refusal(message)| anyhow::anyhow!("refused: {message}"))
+    verdict.map_err(|Refusal { message, .. }| anyhow::anyhow!("refused: {message}"))
 }
 
 /// Applies a JSON merge patch.

@@ -62,11 +62,7 @@ async fn what_a_partner_is_cannot_change_in_one_step_or_two() -> Result<()> {
         "/spec/connectionRef",
         "/spec/connectionRef/name",
     ] {
-        let patch = serde_json::from_value(json!([{ "op": "remove", "path": path }]))?;
-        let patch: Patch<Value> = Patch::Json(patch);
-        let message = refused(verdict(
-            desk.api(kind).patch(BASE, &PatchParams::default(), &patch).await,
-        )?)?;
+        let message = refused(remove(&desk, kind, BASE, path).await?)?;
         ensure_contains(&message, &[&path.replace('/', ".")[1..path.len().min(16)]])?;
     }
 
@@ -80,6 +76,13 @@ async fn what_a_partner_is_cannot_change_in_one_step_or_two() -> Result<()> {
         accepted(desk.try_spec(kind, way, &other).await?)?;
     }
     Ok(())
+}
+
+/// By a JSON patch.
+async fn remove(desk: &Desk, kind: Kind, name: &str, field: &str) -> Result<Verdict> {
+    let patch = serde_json::from_value(json!([{ "op": "remove", "path": field }]))?;
+    let patch: Patch<Value> = Patch::Json(patch);
+    verdict(desk.api(kind).patch(name, &PatchParams::default(), &patch).await)
 }
 
 /// Whoever applied a field takes it away by leaving it out.
@@ -256,6 +259,132 @@ async fn a_cloud_that_is_left_out_is_global() -> Result<()> {
                 .await?,
         )?;
         ensure_contains(&message, &["cloud is immutable"])?;
+    }
+    Ok(())
+}
+
+/// The other key of `partnerRef` is as fast: no other name, no id in its place, and no key taken away to be set anew.
+#[tokio::test]
+async fn a_partner_that_is_named_keeps_its_name() -> Result<()> {
+    let desk = Desk::new("named").await?;
+    let kind = Kind::Partner;
+    let named = json!({ "connectionRef": { "name": "contoso" }, "partnerRef": { "displayName": "Jamf" } });
+    let apply = async |spec: &Value| -> Result<Verdict> {
+        let patch = Patch::Apply(object(&kind.resource(), "applied", spec));
+        verdict(
+            desk.api(kind)
+                .patch("applied", &PatchParams::apply("git"), &patch)
+                .await,
+        )
+    };
+    accepted(apply(&named).await?)?;
+    let by_kubectl = |spec: &Value| object(&kind.resource(), "by-kubectl", spec);
+    desk.kubectl_specs(&["apply"], &[by_kubectl(&named)]).await?;
+
+    let immutable = "partnerRef is immutable";
+    let one_key = "partnerRef takes exactly one of id and displayName";
+    let mut objects = Vec::new();
+    for (patch, rule) in [
+        (json!({ "displayName": "Fleet" }), immutable),
+        // Not even the name's spelling.
+        (json!({ "displayName": "jamf" }), immutable),
+        (json!({ "displayName": null, "id": PARTNER_ID }), immutable),
+        (json!({ "id": PARTNER_ID }), one_key),
+        (json!({ "displayName": null }), one_key),
+    ] {
+        let mut spec = named.clone();
+        merge(&mut spec["partnerRef"], &patch);
+        let patch = json!({ "spec": { "partnerRef": patch } });
+        for verdict in [
+            desk.merge_patch(kind, "applied", &patch, false).await?,
+            desk.replace(kind, "applied", spec.clone(), false).await?,
+        ] {
+            ensure_contains(&refused(verdict)?, &["spec.partnerRef", rule])?;
+        }
+        let message = refused(apply(&spec).await?)?;
+        let needles = ["spec.partnerRef", rule];
+        // Server-side apply makes null of an object whose last field it takes away; then the type is what is wrong.
+        let told = if spec["partnerRef"] == json!({}) { 1 } else { 2 };
+        ensure_contains(&message, &needles[..told])?;
+        objects.push(by_kubectl(&spec));
+    }
+    let (taken, errors) = desk.kubectl_with(&["apply"], &objects).await?;
+    ensure!(taken.is_empty(), "{taken}");
+    ensure!(
+        errors.matches("spec.partnerRef: Invalid value").count() >= objects.len(),
+        "{errors}"
+    );
+    for name in ["applied", "by-kubectl"] {
+        assert_eq!(desk.api(kind).get(name).await?.data["spec"], named, "{name}");
+    }
+    Ok(())
+}
+
+/// By the ways that the tests before have not gone.
+#[tokio::test]
+async fn neither_apply_can_change_a_tenant_or_a_cloud() -> Result<()> {
+    let desk = Desk::new("connection-ssa").await?;
+    let kind = Kind::Connection;
+    let mut government = kind.base();
+    government["cloud"] = json!("USGov");
+    let apply = async |spec: &Value| -> Result<Verdict> {
+        let patch = Patch::Apply(object(&kind.resource(), "applied", spec));
+        verdict(
+            desk.api(kind)
+                .patch("applied", &PatchParams::apply("git").force(), &patch)
+                .await,
+        )
+    };
+    accepted(apply(&government).await?)?;
+    let by_kubectl = |spec: &Value| object(&kind.resource(), "by-kubectl", spec);
+    desk.kubectl_specs(&["apply"], &[by_kubectl(&government)]).await?;
+    let mut objects = Vec::new();
+    let cloud = "cloud is immutable (absent equals Global)";
+    let changes = [
+        (
+            json!({ "tenantId": "bbbbbbbb-2222-4222-8222-000000000001" }),
+            "tenantId is immutable",
+        ),
+        (json!({ "tenantId": null }), "Required value"),
+        (json!({ "cloud": null }), cloud),
+        (json!({ "cloud": "Global" }), cloud),
+        (json!({ "cloud": "USGovDoD" }), cloud),
+    ];
+    for (patch, rule) in &changes {
+        let mut spec = government.clone();
+        merge(&mut spec, patch);
+        ensure_contains(
+            &refused(apply(&spec).await?).with_context(|| patch.to_string())?,
+            &[rule],
+        )?;
+        objects.push(by_kubectl(&spec));
+    }
+    let (taken, errors) = desk.kubectl_with(&["apply"], &objects).await?;
+    ensure!(taken.is_empty(), "{taken}");
+    ensure!(errors.matches("is invalid").count() == objects.len(), "{errors}");
+    ensure_contains(&errors, &changes.map(|(_, rule)| rule))?;
+    for path in ["/spec/tenantId", "/spec/cloud"] {
+        refused(remove(&desk, kind, "applied", path).await?).context(path)?;
+    }
+    Ok(())
+}
+
+/// What the messages advise: to be another partner, a resource is made anew.
+#[tokio::test]
+async fn a_resource_that_is_made_anew_may_be_another() -> Result<()> {
+    let desk = Desk::new("anew").await?;
+    let mut partner = Kind::Partner.base();
+    partner["partnerRef"] = json!({ "displayName": "Fleet" });
+    partner["connectionRef"]["name"] = json!("fabrikam");
+    let mut connection = Kind::Connection.base();
+    connection["tenantId"] = json!("bbbbbbbb-2222-4222-8222-000000000001");
+    connection["cloud"] = json!("China");
+    for (kind, spec) in [(Kind::Partner, partner), (Kind::Connection, connection)] {
+        refused(desk.replace(kind, BASE, spec.clone(), false).await?)?;
+        let anew = object(&kind.resource(), BASE, &spec);
+        let (_, errors) = desk.kubectl_with(&["replace", "--force"], &[anew]).await?;
+        ensure!(errors.is_empty(), "{errors}");
+        assert_eq!(desk.api(kind).get(BASE).await?.data["spec"], spec);
     }
     Ok(())
 }

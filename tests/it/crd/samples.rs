@@ -56,6 +56,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     table.assignments();
     table.connection_identity();
     table.connection_auth();
+    table.connection_references();
     table.0
 }
 
@@ -125,8 +126,9 @@ impl Table {
         }
         let empty = &["spec.connectionRef.name", "should be at least 1 chars long"];
         self.refuses(kind, json!({ "connectionRef": { "name": "" } }), empty);
-        self.takes(kind, json!({ "connectionRef": { "name": "a.b-c.1" } }));
-        self.takes(kind, json!({ "connectionRef": { "name": "x".repeat(253) } }));
+        for name in ["a.b-c.1", "a", &"x".repeat(253)] {
+            self.takes(kind, json!({ "connectionRef": { "name": name } }));
+        }
         let too_long = "x".repeat(254);
         self.refuses(
             kind,
@@ -198,6 +200,18 @@ impl Table {
                 self.refuses(kind, json!({ flag: value }), rule);
             }
         }
+        // The lists of `intervals` have more.
+        for interval in ["1m", "24h", "00001h00000m00000s"] {
+            self.takes(kind, json!({ "syncInterval": interval }));
+        }
+        for interval in ["59s", "24h1s"] {
+            let rule = &["spec.syncInterval", "syncInterval is between 1m and 24h"];
+            self.refuses(kind, json!({ "syncInterval": interval }), rule);
+        }
+        let shape = &["spec.syncInterval", "should match '^([0-9]{1,5}(h|m|s)){1,3}$'"];
+        self.refuses(kind, json!({ "syncInterval": "1d" }), shape);
+        let long = &["spec.syncInterval", "may not be more than 18"];
+        self.refuses(kind, json!({ "syncInterval": "00001h00000m000000s" }), long);
         // An id that YAML takes for a number, or an interval without a unit.
         self.refuses(
             kind,
@@ -298,6 +312,11 @@ impl Table {
             );
         }
         self.refuses(kind, json!({ "tenantId": null }), &["spec.tenantId", "Required value"]);
+        let long = format!("{tenant}1");
+        let rule = &["spec.tenantId", "may not be more than 36"];
+        self.refuses(kind, json!({ "tenantId": long }), rule);
+        let rule = &["spec.clientId", "may not be more than 36"];
+        self.refuses(kind, json!({ "clientId": long }), rule);
         self.takes(kind, json!({ "clientId": upper }));
         for id in ["", "my-app", &tenant[1..]] {
             self.refuses(
@@ -327,15 +346,6 @@ impl Table {
 
     fn connection_auth(&mut self) {
         let kind = Kind::Connection;
-        let only = |auth: &Value| {
-            let mut patch = json!({ "auth": { "clientSecret": null } });
-            super::desk::merge(&mut patch["auth"], auth);
-            // The base has a client secret, which a patch has to take away.
-            if auth.get("clientSecret").is_none() {
-                patch["auth"]["clientSecret"] = Value::Null;
-            }
-            patch
-        };
         let ways = [
             json!({ "clientSecret": { "secretRef": { "name": "graph", "key": "client-secret" } } }),
             json!({ "clientCertificate": { "secretRef": { "name": "graph-cert" } } }),
@@ -359,7 +369,10 @@ impl Table {
         }
         self.refuses(kind, only(&json!({})), ONE_AUTH);
         self.refuses(kind, json!({ "auth": null }), &["spec.auth", "Required value"]);
+    }
 
+    fn connection_references(&mut self) {
+        let kind = Kind::Connection;
         let secret = |reference: Value| json!({ "auth": { "clientSecret": { "secretRef": reference } } });
         for name in ["../kube-system/graph", "graph/../x", "graph?x=1", "Graph"] {
             self.refuses(kind, secret(json!({ "name": name })), NAME_SHAPE);
@@ -369,12 +382,8 @@ impl Table {
             self.refuses(kind, only(&account), NAME_SHAPE);
         }
         self.takes(kind, secret(json!({ "name": "x".repeat(253), "key": "x".repeat(253) })));
+        self.takes(kind, secret(json!({ "name": "x", "key": "x" })));
         let long = "x".repeat(254);
-        self.refuses(
-            kind,
-            secret(json!({ "name": long })),
-            &["secretRef.name", "may not be more than 253"],
-        );
         self.refuses(
             kind,
             secret(json!({ "key": long })),
@@ -385,10 +394,29 @@ impl Table {
             secret(json!({ "key": "" })),
             &["secretRef.key", "should be at least 1 chars long"],
         );
-        self.refuses(
-            kind,
-            secret(json!({ "name": null })),
-            &["secretRef.name", "Required value"],
-        );
+        for (way, reference) in [
+            ("clientSecret", "secretRef"),
+            ("clientCertificate", "secretRef"),
+            ("workloadIdentity", "serviceAccountRef"),
+        ] {
+            let named = |name: Value| only(&json!({ way: { reference: { "name": name } } }));
+            self.takes(kind, named(json!("x")));
+            self.takes(kind, named(json!("x".repeat(253))));
+            self.refuses(kind, named(json!(long)), &["Ref.name", "may not be more than 253"]);
+            self.refuses(kind, named(json!("")), &["Ref.name", "should be at least 1 chars long"]);
+            self.refuses(kind, named(Value::Null), &["Ref.name", "Required value"]);
+            let without = json!({ "auth": { "clientSecret": null, way: { reference: null } } });
+            self.refuses(kind, without, &["Ref", "Required value"]);
+        }
     }
+}
+
+/// A patch to the base, after which there is no other way of proof than this.
+fn only(auth: &Value) -> Value {
+    let mut patch = json!({ "auth": auth });
+    // The base has a client secret, which a patch has to take away.
+    if auth.get("clientSecret").is_none() {
+        patch["auth"]["clientSecret"] = Value::Null;
+    }
+    patch
 }

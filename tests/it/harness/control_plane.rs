@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -69,7 +69,7 @@ impl ControlPlane {
     /// If the programs are not here and cannot be built, or if they do not come up; with the tails of their logs.
     pub async fn start(options: Options) -> Result<Self> {
         crate::install_tls_provider();
-        let binaries = binaries().await?;
+        let binaries = ensured("control-plane").await?;
         for _ in 1..START_TRIES {
             match Self::launch(Setup::new(options.clone(), binaries.clone())?).await {
                 Err(error) if format!("{error:#}").contains(PORT_TAKEN) => {}
@@ -86,12 +86,13 @@ impl ControlPlane {
     ///
     /// # Errors
     /// If it could not be started, the same to everyone who asks.
-    pub async fn shared() -> Result<&'static Self> {
-        static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
+    pub async fn shared() -> Result<&'static Arc<Self>> {
+        static SHARED: OnceCell<Result<Arc<ControlPlane>, String>> = OnceCell::const_new();
 
         let shared = SHARED.get_or_init(async || {
             Self::start(Options::default())
                 .await
+                .map(Arc::new)
                 .map_err(|error| format!("{error:#}"))
         });
         shared
@@ -412,9 +413,12 @@ impl Setup {
     }
 }
 
-/// The folder of the programs: found or, once, built by the script that knows how.
-async fn binaries() -> Result<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../control-plane/ensure");
+/// The folder of the programs that `tests/MODULE/ensure` knows to find or, once, to build.
+pub(crate) async fn ensured(module: &str) -> Result<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(module)
+        .join("ensure");
     // Its progress, on standard error, goes straight to whoever waits.
     let output = tokio::process::Command::new(&script)
         .stdin(Stdio::null())
@@ -423,7 +427,7 @@ async fn binaries() -> Result<PathBuf> {
         .await
         .with_context(|| format!("{} cannot be run", script.display()))?;
     if !output.status.success() {
-        bail!("the control plane's programs cannot be had; `make control-plane` says why");
+        bail!("programs that the tests need cannot be had; tests/{module}/ensure says why");
     }
     let answer = String::from_utf8(output.stdout)?;
     let folder = answer.lines().last().context("no folder of programs was named")?;

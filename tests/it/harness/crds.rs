@@ -1,6 +1,7 @@
 //! The operator's own kinds, as a user installs them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
@@ -30,7 +31,7 @@ pub fn crds_folder() -> PathBuf {
 ///
 /// # Errors
 /// If it could not be started or refuses a CRD, the same to everyone who asks.
-pub async fn install_crds() -> Result<&'static ControlPlane> {
+pub async fn install_crds() -> Result<&'static Arc<ControlPlane>> {
     static INSTALLED: OnceCell<Result<(), String>> = OnceCell::const_new();
 
     let plane = ControlPlane::shared().await?;

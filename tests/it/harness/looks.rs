@@ -157,7 +157,7 @@ impl World {
 
     /// The requests of this world's operator to the API server that changed something, after a place in the audit log.
     pub fn operator_writes_since(&self, position: u64) -> anyhow::Result<Vec<Value>> {
-        let user = format!("system:serviceaccount:{}:{OPERATOR}", self.namespace);
+        let user = format!("system:serviceaccount:{}:{OPERATOR}", self.operator_namespace);
         let mut events = self.plane.audit_events_since(position)?;
         events.retain(|event| {
             let verb = event.get("verb").and_then(Value::as_str).unwrap_or_default();

@@ -46,12 +46,14 @@ pub fn checkout() -> PathBuf {
 
 /// See the module.
 pub struct World {
-    /// The control plane, shared with other tests.
-    pub plane: &'static ControlPlane,
+    /// The control plane, most often shared with other tests.
+    pub plane: Arc<ControlPlane>,
     /// A client with all rights, for the test itself.
     pub admin: Client,
     /// The namespace of this test.
     pub namespace: String,
+    /// The namespace of the operator's account; most often the same.
+    pub operator_namespace: String,
     /// Microsoft.
     pub simulator: Simulator,
     /// The tenant's id.
@@ -76,9 +78,29 @@ impl World {
 
     /// The same, with options of the simulator.
     pub async fn with(name: &str, options: graph_simulator::Options) -> anyhow::Result<Self> {
+        let plane = install_crds().await?;
+        let world = Self::ungranted(name, Arc::clone(plane), options).await?;
+        world.grant_operator().await?;
+        Ok(world)
+    }
+
+    /// The same on a control plane of the test's own that has the CRDs. The operator's account is in a namespace of its
+    /// own and has its rights in the whole cluster, as `deploy/` gives them.
+    pub async fn on(name: &str, plane: Arc<ControlPlane>) -> anyhow::Result<Self> {
+        let mut world = Self::ungranted(name, plane, graph_simulator::Options::default()).await?;
+        OPERATOR.clone_into(&mut world.operator_namespace);
+        let file = |name: &str| checkout().join("deploy").join(name).display().to_string();
+        let args = ["apply", "-f", &file("namespace.yaml"), "-f", &file("rbac.yaml")];
+        world.plane.kubectl_ok(&args).await?;
+        Ok(world)
+    }
+
+    async fn ungranted(
+        name: &str,
+        plane: Arc<ControlPlane>,
+        options: graph_simulator::Options,
+    ) -> anyhow::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let plane = ControlPlane::shared().await?;
-        install_crds().await?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("{name}-{number}");
         let admin = plane.admin_client().await?;
@@ -92,6 +114,7 @@ impl World {
         let world = Self {
             plane,
             admin,
+            operator_namespace: namespace.clone(),
             namespace,
             simulator,
             tenant,
@@ -101,7 +124,6 @@ impl World {
         world
             .create::<Namespace>(None, json!({"metadata": {"name": world.namespace}}))
             .await?;
-        world.grant_operator().await?;
         Ok(world)
     }
 
@@ -127,7 +149,7 @@ impl World {
             json!({
                 "metadata": {"name": OPERATOR},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-                "subjects": [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": self.namespace}],
+                "subjects": [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": self.operator_namespace}],
             }),
         )
         .await
@@ -196,7 +218,7 @@ impl World {
             json!({
                 "metadata": {"name": name},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-                "subjects": [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": self.namespace}],
+                "subjects": [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": self.operator_namespace}],
             }),
         )
         .await
@@ -307,7 +329,19 @@ impl World {
         if std::env::var_os("IT_LOG").is_some() {
             compliance_partner_operator::runtime::log::init(tracing_subscriber::filter::LevelFilter::DEBUG, false);
         }
-        let client = self.plane.service_account_client(&self.namespace, OPERATOR).await?;
+        let client = self.operator_client().await?;
+        self.start_by(client, config)
+    }
+
+    /// A client by a token of the operator's account.
+    pub async fn operator_client(&self) -> anyhow::Result<Client> {
+        self.plane
+            .service_account_client(&self.operator_namespace, OPERATOR)
+            .await
+    }
+
+    /// Starts the operator by a client of the test's own making. None may run.
+    pub fn start_by(&mut self, client: Client, config: Config) -> anyhow::Result<()> {
         let operator = Operator::new(client, config)?;
         let context = Arc::clone(&operator.context);
         let (stop, stopping) = watch::channel(false);

@@ -322,6 +322,32 @@ fn an_undecodable_row_costs_only_itself() {
 }
 
 #[test]
+fn a_name_that_was_cut_inside_a_character_costs_neither_its_neighbours_nor_its_row() {
+    for cut in [&br"\ud83d"[..], b"\xF0\x9F\x93", b"\xff"] {
+        let mut body = json!({ "value": [row(json!({})), row(json!({ "id": "P2", "displayName": "@@" }))] })
+            .to_string()
+            .into_bytes();
+        let at = body.windows(2).position(|two| two == b"@@").unwrap();
+        body.splice(at..at + 2, cut.iter().copied());
+        let rows = decode_page(&body).unwrap().rows;
+        assert_eq!(rows[0], decode_row(&row(json!({}))));
+        assert_eq!(rows[1].as_ref().unwrap().display_name.as_deref(), Some("\u{fffd}"));
+    }
+}
+
+#[test]
+fn an_id_that_was_cut_inside_a_character_is_none() {
+    assert_eq!(
+        why(&row(json!({ "id": "P\u{fffd}" }))),
+        "id should be a text of 1 to 128 characters"
+    );
+    let target = json!({ "@odata.type": "#microsoft.graph.groupAssignmentTarget", "groupId": "G\u{fffd}" });
+    let partner = decode_row(&row(json!({ "iosEnrollmentAssignments": [{ "target": target }] }))).unwrap();
+    assert!(partner.assignments.ios.targets.is_empty());
+    assert_eq!(partner.assignments.ios.unsupported.len(), 1);
+}
+
+#[test]
 fn an_entity_that_is_none_says_why() {
     for (body, why) in [
         (&b""[..], "the answer should be JSON"),

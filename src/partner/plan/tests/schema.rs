@@ -4,22 +4,38 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::Value as Json;
 
-use crate::api::ComplianceManagementPartner;
+use crate::api::connection::GraphConnectionStatus;
 use crate::api::partner::ComplianceManagementPartnerStatus as Status;
+use crate::api::{ComplianceManagementPartner, GraphConnection};
 
 /// What the API server would find wrong with a status.
 pub(crate) fn wrong(status: &Status) -> Vec<String> {
     thread_local! {
-        static SCHEMA: Json = {
-            let crd = serde_json::to_value(ComplianceManagementPartner::crd()).unwrap();
-            crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"].clone()
-        };
+        static SCHEMA: Json = status_schema(&ComplianceManagementPartner::crd());
     }
+    SCHEMA.with(|schema| against(schema, &serde_json::to_value(status).unwrap()))
+}
+
+/// What the API server would find wrong with the status of a connection.
+pub(crate) fn wrong_with_connection(status: &GraphConnectionStatus) -> Vec<String> {
+    thread_local! {
+        static SCHEMA: Json = status_schema(&GraphConnection::crd());
+    }
+    SCHEMA.with(|schema| against(schema, &serde_json::to_value(status).unwrap()))
+}
+
+fn status_schema(crd: &CustomResourceDefinition) -> Json {
+    let crd = serde_json::to_value(crd).unwrap();
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"].clone()
+}
+
+fn against(schema: &Json, status: &Json) -> Vec<String> {
     let mut found = Vec::new();
-    SCHEMA.with(|schema| check("status", schema, &serde_json::to_value(status).unwrap(), &mut found));
+    check("status", schema, status, &mut found);
     found
 }
 

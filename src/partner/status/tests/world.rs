@@ -88,7 +88,7 @@ fn resource<S, T: Default>(key: ObjectKey, number: i64, spec: S) -> Object<S, T>
         // Several are made within a second.
         created: at(number / 2),
         deleting: false,
-        finalizer: false,
+        finalizers: Vec::new(),
         request: None,
         spec,
         status: T::default(),
@@ -310,6 +310,7 @@ impl World {
             }),
             drift: planned.map(Plan::drift),
             updated,
+            blocked: Blocked::No,
         };
         let status = next(&before.status, &verdict, RULES, at(self.now));
         assert_eq!(schema::wrong(&status), Vec::<String>::new());

@@ -8,7 +8,8 @@ use compliance_partner_operator::api::ComplianceManagementPartner;
 use compliance_partner_operator::api::partner::ComplianceManagementPartnerStatus as Status;
 use compliance_partner_operator::runtime::metrics::Metrics;
 use compliance_partner_operator::runtime::object::Partner;
-use compliance_partner_operator::runtime::write;
+use compliance_partner_operator::runtime::schema::Installed;
+use compliance_partner_operator::runtime::write::{self, Writer};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -156,13 +157,15 @@ async fn bare_writes(bed: &Bed, fleet: &Fleet<'_>, statuses: &HashMap<String, St
         orders.len(),
         fleet.len()
     );
-    let client = bed.operator_client().await?;
-    let metrics = Metrics::default();
+    let writer = Writer {
+        client: bed.operator_client().await?,
+        metrics: Metrics::default(),
+        installed: Installed::default(),
+    };
     let write = |(partner, status): (Partner, &Status)| {
-        let (client, metrics, status) = (&client, &metrics, status.clone());
+        let (writer, status) = (&writer, status.clone());
         async move {
-            let written =
-                write::status::<ComplianceManagementPartner, _, _>(client, metrics, &partner, &status).await?;
+            let written = write::status::<ComplianceManagementPartner, _, _>(writer, &partner, &status).await?;
             written.map(|_| ()).context("a resource is gone")
         }
     };

@@ -1,0 +1,3 @@
+//! The documents that users read, held against the code.
+
+mod reference;

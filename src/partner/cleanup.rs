@@ -1,0 +1,327 @@
+//! When we let go (client required): the finalizer, and the Reset that it stands for. Nothing is reset that this resource
+//! does not hold, and nothing hangs without a word.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::claim::ObjectId;
+use super::plan;
+use super::report::{self, Ending};
+use super::resolve::session_is_current;
+use super::status::{Blocked, CLEANUP_BLOCKED};
+use super::{Finding, Pass, apply, keep};
+use crate::api::partner::DeletionPolicy;
+use crate::api::reason::Reason;
+use crate::api::{ComplianceManagementPartner, FINALIZER, condition};
+use crate::connection::{Told, tell};
+use crate::graph::error::FailureKind;
+use crate::graph::session::{CredentialFailure, Session, Trouble};
+use crate::graph::throttle::Priority;
+use crate::runtime::context::Context;
+use crate::runtime::index::{Index, connection_of};
+use crate::runtime::look;
+use crate::runtime::object::{Connection, Key, Partner};
+use crate::runtime::queue::Lane;
+use crate::runtime::write::{self, NotWritten};
+
+/// What every message of a clean-up that waits ends with.
+const WAY_OUT: &str = "Set deletionPolicy: Retain to let the resource go and leave the object in Graph as it is.";
+
+/// Timestamps in status are whole seconds, cut off: one more makes sure that a time has passed.
+const ROUNDING: Duration = Duration::from_secs(1);
+
+/// What a clean-up has come to.
+pub enum Ended {
+    /// Our finalizer is gone.
+    Released,
+    /// It waits, for what the finding says.
+    Waits(Box<Finding>),
+    /// The world has moved on; whatever moved has queued the next pass.
+    Superseded,
+}
+
+/// Whether a resource has the finalizer while it lives: a Reset is asked for and would be done.
+#[must_use]
+pub fn wants_finalizer(index: &Index, partner: &Partner) -> bool {
+    partner.spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Reset && !index.observes(partner)
+}
+
+/// Puts the finalizer on the holder, before anything is sent that a Reset would have to take back.
+pub async fn put_finalizer(ctx: &Context, pass: &Pass) -> Result<(), NotWritten> {
+    let object = &pass.object;
+    if object.has_finalizer() || !wants_finalizer(&ctx.index.lock(), object) {
+        return Ok(());
+    }
+    let mut finalizers = object.finalizers.clone();
+    finalizers.push(FINALIZER.to_owned());
+    let put = write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.writer, object, &finalizers).await?;
+    // Nothing is sent for a resource that is gone already.
+    if put { Ok(()) } else { Err(NotWritten) }
+}
+
+/// Takes the finalizer off a resource whose deletion asks for nothing any more.
+pub async fn drop_unwanted_finalizer(ctx: &Context, pass: &Pass) -> Result<(), NotWritten> {
+    if !pass.object.has_finalizer() || wants_finalizer(&ctx.index.lock(), &pass.object) {
+        return Ok(());
+    }
+    remove_finalizer(ctx, &pass.object).await
+}
+
+/// Ours alone, whatever the order of the list.
+async fn remove_finalizer(ctx: &Context, object: &Partner) -> Result<(), NotWritten> {
+    let others: Vec<String> = object
+        .finalizers
+        .iter()
+        .filter(|finalizer| *finalizer != FINALIZER)
+        .cloned()
+        .collect();
+    let removed = write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.writer, object, &others).await;
+    removed.map(|_| ())
+}
+
+/// What a deletion asks for.
+enum Duty {
+    /// Nothing is sent. The reason is for the log.
+    Nothing(&'static str),
+    /// The managed fields of this object are reset.
+    Reset(ObjectId),
+}
+
+/// What the deletion asks for by what the index has now (pure).
+fn duty(index: &Index, pass: &Pass) -> Duty {
+    let partner = index
+        .partner(&pass.object.key)
+        .map_or(&pass.object, |entry| &entry.object);
+    if partner.spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Retain {
+        return Duty::Nothing("deletionPolicy is Retain");
+    }
+    if index.observes(partner) {
+        return Duty::Nothing("the resource only observes");
+    }
+    let status = &pass.status;
+    let (Some(cloud), Some(tenant), Some(id)) = (&status.cloud, &status.tenant_id, &status.partner_id) else {
+        return Duty::Nothing("the resource was never bound");
+    };
+    let object = ObjectId::new(cloud, tenant, id);
+    let held_by_another = index.holder(&object).is_some_and(|holder| holder.uid != partner.uid);
+    if held_by_another || index.has_heir(&object, &partner.uid) {
+        return Duty::Nothing("another resource manages the object from now on");
+    }
+    Duty::Reset(object)
+}
+
+/// One pass of a resource that is being deleted and has our finalizer.
+pub async fn clean_up(ctx: &Context, pass: &mut Pass) -> Ended {
+    let duty = duty(&ctx.index.lock(), pass);
+    let object = match duty {
+        Duty::Nothing(why) => {
+            tracing::debug!(name = %pass.object.key, why, "let go without a Reset");
+            return release(ctx, pass, Vec::new()).await;
+        }
+        Duty::Reset(object) => object,
+    };
+    let connection = ctx.index.lock().connection_used_by(&pass.object).cloned();
+    let Some(connection) = connection else {
+        return without_connection(ctx, pass).await;
+    };
+    let spec = &connection.spec;
+    if spec.tenant_id != object.tenant || spec.cloud.unwrap_or_default().name() != object.cloud {
+        return release(ctx, pass, vec![Ending::OtherTenant]).await;
+    }
+    let Some(open) = ctx.sessions.get(&connection) else {
+        return without_session(ctx, &connection);
+    };
+    let lock = ctx.writers.of(&object);
+    let Ok(_writing) = lock.try_lock() else {
+        let _ = lock.lock().await;
+        ctx.queue.push(Key::Partner(pass.object.key.clone()), Lane::Edit);
+        return Ended::Superseded;
+    };
+    match reset(ctx, pass, &open.session).await {
+        Ok(endings) => release(ctx, pass, endings).await,
+        Err(Trouble::Superseded) => Ended::Superseded,
+        Err(trouble) => in_trouble(ctx, pass, &open.session, &trouble).await,
+    }
+}
+
+/// Reads the object anew and sends what a Reset changes. A 2xx ends it, and so does a 404.
+async fn reset(ctx: &Context, pass: &mut Pass, session: &Session) -> Result<Vec<Ending>, Trouble> {
+    // As Graph spells it; the claim's spelling is in lower case.
+    let id = pass.status.partner_id.clone().unwrap_or_default();
+    let row = match session.get(&id, Priority::Edit).await {
+        Ok(row) => row,
+        Err(Trouble::Graph(failure)) if failure.kind == FailureKind::NotFound => return Ok(Vec::new()),
+        Err(trouble) => return Err(trouble),
+    };
+    let planned = plan::reset(&pass.object.spec, &row);
+    let mut endings = Vec::new();
+    if !planned.unsupported.is_empty() {
+        endings.push(Ending::Unsupported(planned.unsupported_lists()));
+    }
+    if planned.is_empty() {
+        return Ok(endings);
+    }
+    let may = || still_asked_for(ctx, pass);
+    match session.patch(&id, &planned.patch(), Priority::Edit, &may).await {
+        Ok(taken) => {
+            apply::audit(pass, &id, &planned, "taken", taken.request_id.as_deref());
+            told(ctx, pass, Ending::Reset(planned.fields()));
+            Ok(endings)
+        }
+        Err(Trouble::Superseded) => Err(Trouble::Superseded),
+        Err(trouble) => {
+            let (outcome, request_id) = apply::untaken(&trouble);
+            apply::audit(pass, &id, &planned, outcome, request_id);
+            let gone = matches!(&trouble, Trouble::Graph(failure) if failure.kind == FailureKind::NotFound);
+            if gone { Ok(Vec::new()) } else { Err(trouble) }
+        }
+    }
+}
+
+/// Asked at the last moment, when the request's turn has come: the wait for it may have been long.
+fn still_asked_for(ctx: &Context, pass: &Pass) -> bool {
+    let stopping = ctx.stopping.load(Ordering::Relaxed);
+    let duty = duty(&ctx.index.lock(), pass);
+    !stopping && session_is_current(ctx, pass) && matches!(duty, Duty::Reset(_))
+}
+
+/// A session never outlives its connection: where that is gone by a live read, nothing can be reset.
+async fn without_connection(ctx: &Context, pass: &mut Pass) -> Ended {
+    let key = connection_of(&pass.object);
+    match look::connection_exists(&ctx.client, &key).await {
+        // The watch is about to bring it.
+        Ok(true) => {
+            let message = format!("GraphConnection {} has just been made; it is looked at.", key.name);
+            waits(waiting(&message, Blocked::No))
+        }
+        Ok(false) => {
+            let message = format!("GraphConnection {} is gone: create it again.", key.name);
+            blocked(ctx, pass, Reason::ConnectionNotFound, message).await
+        }
+        Err(look::Unanswered) => waits(waiting(
+            "The API server did not say whether the GraphConnection exists.",
+            Blocked::AsItWas,
+        )),
+    }
+}
+
+fn without_session(ctx: &Context, connection: &Connection) -> Ended {
+    match ctx.sessions.verdict_of(connection) {
+        // Its pass is yet to come, and wakes this one.
+        None => Ended::Superseded,
+        Some(verdict) => {
+            let message = format!(
+                "GraphConnection {} is not ready ({}): {}",
+                connection.key.name,
+                verdict.reason.as_str(),
+                verdict.message
+            );
+            waits(waiting(&message, Blocked::No))
+        }
+    }
+}
+
+async fn in_trouble(ctx: &Context, pass: &mut Pass, session: &Session, trouble: &Trouble) -> Ended {
+    match trouble {
+        Trouble::Credential(CredentialFailure::NotFound(message)) => {
+            return blocked(ctx, pass, Reason::SecretNotFound, message.clone()).await;
+        }
+        // What consents to the read goes with the namespace, in any order.
+        Trouble::Credential(CredentialFailure::NotGranted(message)) => {
+            match look::namespace_is_terminating(&ctx.client, &pass.object.key.namespace).await {
+                Ok(true) => return blocked(ctx, pass, Reason::AccessNotGranted, message.clone()).await,
+                Ok(false) => return waits(waiting(message, Blocked::No)),
+                Err(look::Unanswered) => return waits(waiting(message, Blocked::AsItWas)),
+            }
+        }
+        _ => {}
+    }
+    let roles = session.roles().await;
+    let Told {
+        reason,
+        message,
+        retry_after,
+    } = tell(trouble, roles.as_deref(), true);
+    if reason.is_of_connection() {
+        ctx.queue.push(Key::Connection(connection_of(&pass.object)), Lane::Bulk);
+    }
+    waits(Finding {
+        retry_after,
+        ..waiting(&message, Blocked::No)
+    })
+}
+
+/// What the clean-up goes by is gone. It is waited for, and given up when the condition has stood for so long.
+async fn blocked(ctx: &Context, pass: &mut Pass, reason: Reason, message: String) -> Ended {
+    let patience = ctx.config.abandon_cleanup_after;
+    let left = patience.map(|patience| left_of(patience, pass, Timestamp::now()));
+    if left.is_some_and(|left| left.is_zero()) {
+        return release(ctx, pass, vec![Ending::Abandoned(message)]).await;
+    }
+    let what_then = match patience {
+        Some(_) => "After --abandon-cleanup-after the operator lets go without a Reset.",
+        None => "The operator waits for it without end.",
+    };
+    let told = format!("{message} {what_then} {WAY_OUT}");
+    let blocked = Blocked::Yes { reason, message: told };
+    waits(Finding {
+        no_later_than: left,
+        ..waiting(&message, blocked)
+    })
+}
+
+/// How much of the patience is left, by the time for which status has told of the block: a restart begins nothing anew.
+fn left_of(patience: Duration, pass: &Pass, now: Timestamp) -> Duration {
+    let since = condition(&pass.status.conditions, CLEANUP_BLOCKED)
+        .and_then(|blocked| blocked.last_transition_time.parse::<Timestamp>().ok());
+    let stood = since.and_then(|since| Duration::try_from(now.duration_since(since)).ok());
+    (patience + ROUNDING).saturating_sub(stood.unwrap_or_default())
+}
+
+fn waiting(message: &str, blocked: Blocked) -> Finding {
+    let message = format!("A Reset in Graph is to be done before the resource goes. {message} {WAY_OUT}");
+    Finding {
+        blocked,
+        ..Finding::new(Reason::Cleaning, message)
+    }
+}
+
+fn waits(finding: Finding) -> Ended {
+    Ended::Waits(Box::new(finding))
+}
+
+/// Takes our finalizer off, and tells how it ended.
+async fn release(ctx: &Context, pass: &mut Pass, endings: Vec<Ending>) -> Ended {
+    if remove_finalizer(ctx, &pass.object).await.is_err() {
+        let timing = &ctx.config.timing;
+        let backoff = &mut pass.memory.write_backoff;
+        let wait = backoff.next(timing.backoff, timing.backoff_cap, None, fastrand::f64());
+        keep(ctx, pass);
+        let key = Key::Partner(pass.object.key.clone());
+        ctx.queue.schedule(key, Lane::Edit, Instant::now() + wait);
+        return Ended::Superseded;
+    }
+    for ending in endings {
+        if let Ending::Abandoned(_) = ending {
+            ctx.metrics.cleanup_abandoned();
+        }
+        told(ctx, pass, ending);
+    }
+    Ended::Released
+}
+
+/// By event and by log line: a namespace that is being deleted takes no event.
+fn told(ctx: &Context, pass: &Pass, ending: Ending) {
+    let notice = report::ending(ending);
+    let (name, reason) = (&pass.object.key, notice.reason.as_str());
+    let note = crate::runtime::text::clean(&notice.note, crate::runtime::text::CONDITION_MESSAGE_CHARS);
+    if notice.warning {
+        tracing::warn!(%name, reason, note, "clean-up");
+    } else {
+        tracing::info!(%name, reason, note, "clean-up");
+    }
+    ctx.events
+        .publish::<ComplianceManagementPartner, _, _>(&pass.object, notice);
+}

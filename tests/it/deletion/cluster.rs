@@ -1,0 +1,102 @@
+//! A namespace that is deleted with everything in it, and a CRD that is: on control planes of their own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness::{CRD_NAMES, ControlPlane, Options};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+
+use super::*;
+
+async fn plane(controller_manager: bool) -> anyhow::Result<Arc<ControlPlane>> {
+    let options = Options {
+        controller_manager,
+        ..Options::default()
+    };
+    let plane = ControlPlane::start(options).await?;
+    plane.apply_crds().await?;
+    Ok(Arc::new(plane))
+}
+
+async fn synced_on(name: &str, plane: &Arc<ControlPlane>) -> anyhow::Result<World> {
+    let mut world = World::on(name, Arc::clone(plane)).await?;
+    world.row(P1, "Example Partner")?;
+    world.connect().await?;
+    world.start().await?;
+    world.partner("jamf", reset()).await?;
+    world.in_sync("jamf").await?;
+    Ok(world)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_goes_with_everything_in_it() -> anyhow::Result<()> {
+    let plane = plane(true).await?;
+    let mut world = synced_on("contoso", &plane).await?;
+    let mut config = world.config();
+    config.abandon_cleanup_after = Some(Duration::from_secs(2));
+    world.start_with(config.clone()).await?;
+    world.connection_is("contoso", "True", "Connected").await?;
+    let namespaces: Api<Namespace> = Api::all(world.admin.clone());
+    namespaces.delete(&world.namespace, &DeleteParams::default()).await?;
+    // Secret, consent and connection go in any order; what of them is needed may be there in time or not.
+    let restart = wait_for("a block, or the end", PATIENCE, async || {
+        match world.partners().get_opt("jamf").await {
+            Ok(None) => Some(false),
+            Ok(Some(partner)) => {
+                let status = partner.status?;
+                condition(&status.conditions, "CleanupBlocked").map(|_| true)
+            }
+            Err(_) => None,
+        }
+    })
+    .await?;
+    if restart {
+        world.start_with(config).await?;
+    }
+    wait_for(
+        "the namespace to be gone",
+        Duration::from_secs(60),
+        async || match namespaces.get_opt(&world.namespace).await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:#?}")),
+        },
+    )
+    .await?;
+    if restart {
+        // No event can be written any more: the counter tells.
+        let metrics = world.metrics()?;
+        assert!(
+            metrics.contains("compliance_partner_cleanups_abandoned_total 1"),
+            "{metrics}"
+        );
+    } else {
+        assert_eq!(world.graph().row(&world.tenant, P1).unwrap()["iosOnboarded"], false);
+    }
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crd_that_is_deleted_cleans_up_and_may_come_back() -> anyhow::Result<()> {
+    let plane = plane(false).await?;
+    let mut world = synced_on("crd", &plane).await?;
+    let crds: Api<CustomResourceDefinition> = Api::all(world.admin.clone());
+    let [partners, _] = CRD_NAMES;
+    crds.delete(partners, &DeleteParams::default()).await?;
+    wait_for("the CRD to be gone", Duration::from_secs(60), async || {
+        match crds.get_opt(partners).await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:#?}")),
+        }
+    })
+    .await?;
+    assert_eq!(resets(&world).len(), 1);
+    assert_eq!(world.graph().row(&world.tenant, P1).unwrap()["iosOnboarded"], false);
+
+    plane.apply_crds().await?;
+    world.partner("jamf", reset()).await?;
+    world.in_sync("jamf").await?;
+    assert_eq!(world.graph().row(&world.tenant, P1).unwrap()["iosOnboarded"], true);
+    world.stop().await
+}

@@ -1,0 +1,373 @@
+//! Each reason of a GraphConnection with a client secret: what it and its partner tell, when it is tried again, and the
+//! way back.
+
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use graph_simulator::{App, Request, Script};
+use harness::{CLIENT_SECRET, PATIENCE, WRITE_ROLE, World, kstatus, wait_for};
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::gallery::{refusal, refusal_of_a_change};
+use super::look::{CONNECTIONS, PARTNERS, judged, object, passes, shows, told};
+use super::{Row, read, row};
+
+const KIND: &str = "GraphConnection";
+const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
+const NEVER: Duration = Duration::from_secs(600);
+
+/// The rows, with a connection for each, each in a tenant of its own, and a partner of the same name.
+struct Gallery {
+    world: World,
+    rows: Vec<Row>,
+    scripts: Vec<(&'static str, u64)>,
+}
+
+impl Gallery {
+    async fn stage(name: &str) -> anyhow::Result<Self> {
+        let world = World::new(name).await?;
+        world.consent("no-such").await?;
+        let rows = read(super::CONNECTIONS)?;
+        let mut this = Self {
+            world,
+            rows,
+            scripts: Vec::new(),
+        };
+        for (place, row) in this.rows.clone().iter().enumerate() {
+            let (name, tenant) = (row.shown_by, this.tenant(place));
+            let world = &this.world;
+            let roles = if name == "permissiondenied" {
+                vec![]
+            } else {
+                vec![WRITE_ROLE]
+            };
+            let app = App::with_secret(CLIENT_SECRET).roles(roles);
+            world.graph().add_app(&tenant, &world.client_id, app);
+            let partner = world.graph().base_row(P1, "Example Partner");
+            world.graph().seed_row(&tenant, partner)?;
+            let secret = match name {
+                "secretnotfound" => "no-such",
+                name => name,
+            };
+            if name != "secretnotfound" {
+                world
+                    .secret(secret, json!({"client-secret": Self::value(name)}))
+                    .await?;
+                if name != "accessnotgranted" {
+                    world.consent(secret).await?;
+                }
+            }
+            let spec = json!({"tenantId": tenant, "auth": {"clientSecret": {"secretRef": {"name": secret}}}});
+            world.connection(name, spec).await?;
+            let spec = json!({"connectionRef": {"name": name}, "partnerRef": {"id": P1}});
+            world.partner(name, spec).await?;
+            this.script(name, &tenant)?;
+        }
+        Ok(this)
+    }
+
+    /// What stands in a connection's Secret.
+    fn value(name: &str) -> &'static str {
+        match name {
+            "secretinvalid" => "one line\nand another",
+            "credentialsrejected" => "its-id-and-not-its-value",
+            _ => CLIENT_SECRET,
+        }
+    }
+
+    fn tenant(&self, place: usize) -> String {
+        let first = format!("dddddd{place:02}");
+        self.world.tenant.replace("bbbbbbbb", &first)
+    }
+
+    /// What Graph and Entra say for it.
+    fn script(&mut self, name: &'static str, tenant: &str) -> anyhow::Result<()> {
+        let graph = self.world.graph();
+        let of_graph = Script::graph().tenant(tenant);
+        let script = match name {
+            "principalnotfound" => of_graph.answer(refusal(401, "Authorization_IdentityNotFound", "Who is that?")),
+            "tenantnotlicensed" | "throttled" => of_graph.answer(refusal_of_a_change(name)?),
+            "graphunavailable" => of_graph.answer(refusal(503, "ServiceUnavailable", "Come back later.")),
+            "tenantmismatch" => {
+                let token = graph.issue_token(&self.world.tenant, &self.world.client_id, None);
+                let answer = json!({"token_type": "Bearer", "expires_in": 3599, "access_token": token});
+                Script::entra()
+                    .tenant(tenant)
+                    .answer(graph_simulator::Answer::json(200, answer))
+            }
+            _ => return Ok(()),
+        };
+        self.scripts.push((name, graph.script(script)));
+        Ok(())
+    }
+
+    async fn cure(&self, name: &str) -> anyhow::Result<()> {
+        let world = &self.world;
+        let good = json!({"client-secret": CLIENT_SECRET});
+        if let Some((_, script)) = self.scripts.iter().find(|(of, _)| *of == name) {
+            world.graph().remove_script(*script);
+            return Ok(());
+        }
+        match name {
+            "connected" => {}
+            "secretnotfound" => world.secret("no-such", good).await?,
+            "secretinvalid" | "credentialsrejected" => world.secret(name, good).await?,
+            "accessnotgranted" => world.consent(name).await?,
+            "permissiondenied" => {
+                let place = self.rows.iter().position(|row| row.shown_by == name).unwrap_or(99);
+                world
+                    .graph()
+                    .set_roles(&self.tenant(place), &world.client_id, [WRITE_ROLE])?;
+            }
+            other => bail!("no cure for {other}"),
+        }
+        Ok(())
+    }
+
+    /// What the partner of a connection tells: the connection's pair, or the trouble itself.
+    fn of_partner(row: &Row) -> Row {
+        let transient = ["Throttled", "GraphUnavailable"].contains(&row.reason);
+        Row {
+            reason: match row.reason {
+                "Connected" => "InSync",
+                reason if transient => reason,
+                _ => "ConnectionNotReady",
+            },
+            synced: if row.ready == "True" { "True" } else { "Unknown" },
+            says: if row.ready == "True" { "Graph equals" } else { row.says },
+            ..*row
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_reason_of_a_connection_is_told_there_and_by_its_partner() -> anyhow::Result<()> {
+    let mut gallery = Gallery::stage("connections").await?;
+    gallery.world.start().await?;
+    let world = &gallery.world;
+    for row in &gallery.rows {
+        shows(world, CONNECTIONS, row.shown_by, row).await?;
+        shows(world, PARTNERS, row.shown_by, &Gallery::of_partner(row)).await?;
+        told(world, row.shown_by, row).await?;
+        told(world, row.shown_by, &Gallery::of_partner(row)).await?;
+    }
+    // Nothing was asked of Microsoft for those whose Secret cannot be used.
+    for (place, row) in gallery.rows.iter().enumerate() {
+        let tenant = gallery.tenant(place);
+        let asked = world
+            .graph()
+            .count(|request| request.tenant.as_deref() == Some(tenant.as_str()));
+        ensure!(
+            (asked == 0) == (row.again == "15 s" && row.reason != "CredentialsRejected"),
+            "{}",
+            row.reason
+        );
+    }
+    // All of them heal without an edit of the connection.
+    for row in &gallery.rows {
+        gallery.cure(row.shown_by).await?;
+    }
+    let connected = gallery.rows.iter().find(|row| row.reason == "Connected").copied();
+    for row in &gallery.rows {
+        shows(world, CONNECTIONS, row.shown_by, &connected.unwrap_or(*row)).await?;
+        world.in_sync(row.shown_by).await?;
+    }
+    gallery.world.stop().await
+}
+
+/// All waits are long but one: the connections of that one are looked at again and again, and no other is.
+async fn only_that_wait_counts(gallery: &mut Gallery, wait: &'static str) -> anyhow::Result<()> {
+    let mut config = gallery.world.config();
+    let timing = &mut config.timing;
+    timing.sync_interval = NEVER;
+    (timing.slow, timing.very_slow, timing.secret) = (NEVER, NEVER, NEVER);
+    (timing.backoff, timing.backoff_cap) = (NEVER, NEVER);
+    (timing.credentials, timing.credentials_cap) = (NEVER, NEVER);
+    let short = Duration::from_millis(250);
+    match wait {
+        "poll" => timing.sync_interval = Duration::from_secs(1),
+        "slow" => timing.slow = short,
+        "very slow" => timing.very_slow = short,
+        "backoff" => (timing.backoff, timing.backoff_cap) = (short, short),
+        "15 s" => timing.secret = short,
+        other => bail!("no wait {other}"),
+    }
+    gallery.world.start_with(config).await?;
+    let (world, rows) = (&gallery.world, &gallery.rows);
+    let (retried, others): (Vec<Row>, Vec<Row>) = rows.iter().copied().partition(|row| row.again == wait);
+    ensure!(!retried.is_empty(), "no row is tried again by {wait}");
+    let counts =
+        |rows: &[Row]| -> anyhow::Result<Vec<u64>> { rows.iter().map(|row| passes(world, KIND, row.reason)).collect() };
+    let at_least = async |rows: &[Row], more: u64, than: &[u64]| {
+        wait_for(&format!("{more} more passes by {wait}"), PATIENCE, async || {
+            for (row, than) in rows.iter().zip(than) {
+                let count = passes(world, KIND, row.reason)?;
+                ensure!(count >= than + more, "{}: {count} of {than} + {more}", row.reason);
+            }
+            Ok(())
+        })
+        .await
+    };
+    at_least(rows, 1, &vec![0; rows.len()]).await?;
+    at_least(&retried, 2, &counts(&retried)?).await?;
+    let before = counts(&others)?;
+    let tokens = world.graph().count(Request::is_token);
+    at_least(&retried, 4, &counts(&retried)?).await?;
+    for ((row, before), after) in others.iter().zip(before).zip(counts(&others)?) {
+        ensure!(
+            before == after,
+            "{wait}: {} was passed over {before}, then {after} times",
+            row.reason
+        );
+    }
+    if wait == "15 s" {
+        // The Secrets are looked at, and Entra is left alone: a refused credential has a backoff of its own.
+        assert_eq!(world.graph().count(Request::is_token), tokens);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_reason_of_a_connection_is_tried_again_after_its_own_wait() -> anyhow::Result<()> {
+    let mut gallery = Gallery::stage("connection-waits").await?;
+    for wait in ["poll", "slow", "very slow", "backoff", "15 s"] {
+        only_that_wait_counts(&mut gallery, wait).await?;
+    }
+    ensure!(
+        gallery.rows.iter().all(|row| row.again != "on change"),
+        "nobody looks at it"
+    );
+    gallery.world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_credential_is_sent_again_after_its_backoff_alone() -> anyhow::Result<()> {
+    let mut world = World::new("refused-again").await?;
+    world.connect().await?;
+    world.secret("graph", json!({"client-secret": "wrong"})).await?;
+    let mut config = world.config();
+    config.timing.secret = Duration::from_millis(50);
+    config.timing.credentials = Duration::from_millis(600);
+    config.timing.credentials_cap = Duration::from_millis(1_200);
+    world.start_with(config).await?;
+    world.graph().wait_for_requests(Request::is_token, 3, PATIENCE).await?;
+    world.connection_is("contoso", "False", "CredentialsRejected").await?;
+    // It was right all the time, and Entra did not know it yet.
+    world.graph().set_secret(&world.tenant, &world.client_id, "wrong")?;
+    world.connection_is("contoso", "True", "Connected").await?;
+    world.stop().await
+}
+
+/// The three rows of trouble that passes by itself, for a connection.
+async fn outage(name: &str, status: u16, code: &str, reason: &'static str) -> anyhow::Result<()> {
+    let mut world = World::new(name).await?;
+    world.connect().await?;
+    let mut config = world.config();
+    config.timing.sync_interval = Duration::from_secs(1);
+    world.start_with(config.clone()).await?;
+    world.connection_is("contoso", "True", "Connected").await?;
+    let before = object(&world, CONNECTIONS, "contoso").await?;
+    let outage = world
+        .graph()
+        .script(Script::graph().answer(refusal(status, code, "Later.")));
+    wait_for("passes during the outage", PATIENCE, async || {
+        ensure!(passes(&world, KIND, reason)? >= 3, "fewer");
+        Ok(())
+    })
+    .await?;
+    let kept = object(&world, CONNECTIONS, "contoso").await?;
+    assert_eq!(before, kept, "it was Connected a moment ago");
+    assert_eq!(kstatus(&kept).await?.status, "Current");
+
+    config.timing.unknown_after = Duration::from_millis(1);
+    world.start_with(config).await?;
+    let unknown = Row {
+        synced: "–",
+        ..row(reason, "Unknown")?
+    };
+    let turned = shows(&world, CONNECTIONS, "contoso", &unknown).await?;
+    let listed = |object: &Value| object.pointer("/status/partners").cloned();
+    ensure!(listed(&turned) == listed(&before), "{turned:#}");
+    assert!(
+        world.events("contoso", reason).await?.is_empty(),
+        "Ready has not turned False"
+    );
+
+    // An edited connection is another one.
+    let edited = json!({"spec": {"access": "ReadOnly"}});
+    let connections = world.connections();
+    connections
+        .patch("contoso", &PatchParams::default(), &Patch::Merge(edited))
+        .await?;
+    let mut not_yet = row(reason, "False")?;
+    not_yet.synced = "–";
+    shows(&world, CONNECTIONS, "contoso", &not_yet).await?;
+    told(&world, "contoso", &not_yet).await?;
+    world.graph().remove_script(outage);
+    world.connection_is("contoso", "True", "Connected").await?;
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_graph_is_away_a_connection_is_what_the_contract_makes_of_it() -> anyhow::Result<()> {
+    outage("conn-away", 503, "ServiceUnavailable", "GraphUnavailable").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_microsoft_asks_for_a_pause_a_connection_is_what_the_contract_makes_of_it() -> anyhow::Result<()> {
+    outage("conn-pause", 429, "TooManyRequests", "Throttled").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_verdict_of_a_connection_that_is_stalled_stays_through_an_outage_of_entra() -> anyhow::Result<()> {
+    let mut gallery = Gallery::stage("stalled").await?;
+    gallery.world.start().await?;
+    let mismatch = gallery.rows.iter().find(|row| row.reason == "TenantMismatch").copied();
+    let Some(mismatch) = mismatch else {
+        bail!("no row TenantMismatch")
+    };
+    let world = &gallery.world;
+    let before = shows(world, CONNECTIONS, mismatch.shown_by, &mismatch).await?;
+    let place = gallery
+        .rows
+        .iter()
+        .position(|row| row.reason == mismatch.reason)
+        .unwrap_or(99);
+    gallery.cure(mismatch.shown_by).await?;
+    let away = Script::entra()
+        .tenant(gallery.tenant(place))
+        .answer(refusal(503, "temporarily_unavailable", ""));
+    let away = world.graph().script(away);
+    wait_for("a token request during the outage", PATIENCE, async || {
+        ensure!(world.graph().script_hits(away) >= 2, "fewer");
+        Ok(())
+    })
+    .await?;
+    let after = object(world, CONNECTIONS, mismatch.shown_by).await?;
+    assert_eq!(judged(&before), judged(&after));
+    // So it is with what its partner has of it.
+    let partner = Gallery::of_partner(&mismatch);
+    world.asked(mismatch.shown_by, "during the outage").await?;
+    shows(world, PARTNERS, mismatch.shown_by, &partner).await?;
+    world.graph().remove_script(away);
+    world.connection_is(mismatch.shown_by, "True", "Connected").await?;
+    gallery.world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_message_of_a_connection_holds_its_secret() -> anyhow::Result<()> {
+    let mut gallery = Gallery::stage("discreet").await?;
+    gallery.world.start().await?;
+    for row in &gallery.rows {
+        let connection = shows(&gallery.world, CONNECTIONS, row.shown_by, row).await?.to_string();
+        let partner = object(&gallery.world, PARTNERS, row.shown_by).await?.to_string();
+        for secret in [CLIENT_SECRET, "its-id-and-not-its-value", "and another"] {
+            ensure!(
+                !connection.contains(secret) && !partner.contains(secret),
+                "{connection}{partner}"
+            );
+        }
+    }
+    gallery.world.stop().await
+}

@@ -1,0 +1,236 @@
+//! Each row of the table: what is told, when it is tried again, and the way back.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use graph_simulator::Request;
+use harness::{PATIENCE, kstatus, wait_for};
+
+use super::gallery::Gallery;
+use super::look::{self, PARTNERS, generations, judged, object, passes, shows, told, word};
+use super::{Row, row, shown};
+
+const KIND: &str = "ComplianceManagementPartner";
+
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(600);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_row_is_told_with_its_conditions_its_event_and_its_kstatus() -> anyhow::Result<()> {
+    let mut gallery = Gallery::stage("gallery", false).await?;
+    // Edited, and no operator runs: nothing is known of this generation, though all are Ready.
+    for name in &gallery.partners {
+        let object = object(&gallery.world, PARTNERS, name).await?;
+        ensure!(
+            generations(&object) != (1, Some(1)) || *name == "driftdetected",
+            "{object:#}"
+        );
+        ensure!(kstatus(&object).await?.status == "InProgress", "{object:#}");
+    }
+    let mut config = gallery.world.config();
+    config.timing.grace = [NEVER; 3];
+    gallery.world.start_with(config).await?;
+    let (late, rows): (Vec<Row>, Vec<Row>) = shown()?.into_iter().partition(|row| row.reason == "UpdateIneffective");
+    for row in &rows {
+        shows(&gallery.world, PARTNERS, row.shown_by, row).await?;
+        told(&gallery.world, row.shown_by, row).await?;
+    }
+    suspended_keeps_what_it_was(&gallery).await?;
+    forgets_what_cannot_be_read(&gallery).await?;
+
+    // The grace reads are short from now on.
+    gallery.world.start().await?;
+    for row in &late {
+        shows(&gallery.world, PARTNERS, row.shown_by, row).await?;
+        told(&gallery.world, row.shown_by, row).await?;
+    }
+    gallery.world.stop().await
+}
+
+/// Ready stays True, of the generation that it was judged for; the status has seen the new one.
+async fn suspended_keeps_what_it_was(gallery: &Gallery) -> anyhow::Result<()> {
+    let object = object(&gallery.world, PARTNERS, "suspended").await?;
+    let Some(ready) = look::condition(&object, "Ready") else {
+        anyhow::bail!("Ready was True before: {object:#}")
+    };
+    ensure!(word(ready, "reason") == "InSync", "{object:#}");
+    ensure!(ready.get("observedGeneration") == Some(&1.into()), "{object:#}");
+    ensure!(generations(&object) == (2, Some(2)), "{object:#}");
+    Ok(())
+}
+
+/// What is said of the object in Graph goes where there is none, or it is another one; and stays where it could not be
+/// read.
+async fn forgets_what_cannot_be_read(gallery: &Gallery) -> anyhow::Result<()> {
+    for row in shown()? {
+        let object = object(&gallery.world, PARTNERS, row.shown_by).await?;
+        let gone = ["TenantChanged", "PartnerNotFound", "PartnerAmbiguous"].contains(&row.reason);
+        for kind in ["PartnerEnabled", "HeartbeatFresh"] {
+            let there = look::condition(&object, kind).is_some();
+            ensure!(there != gone, "{}: {kind}: {object:#}", row.reason);
+        }
+        let state = object.pointer("/status/partnerState").is_some();
+        ensure!(state != gone, "{}: {object:#}", row.reason);
+        ensure!(
+            object.pointer("/status/partnerId").is_some(),
+            "{}: it stays bound: {object:#}",
+            row.reason
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_row_heals_by_itself_when_its_cause_is_gone() -> anyhow::Result<()> {
+    let mut gallery = Gallery::stage("healing", false).await?;
+    gallery.world.start_polling().await?;
+    for name in gallery.partners.clone() {
+        let last = shown()?.into_iter().rfind(|row| row.shown_by == name);
+        let last = last.unwrap_or(row("InSync", "")?);
+        shows(&gallery.world, PARTNERS, name, &last).await?;
+    }
+    for name in gallery.partners.iter().filter(|name| **name != "insync") {
+        gallery.cure(name).await?;
+    }
+    for name in &gallery.partners {
+        let healed = shows(&gallery.world, PARTNERS, name, &row("InSync", "")?).await?;
+        ensure!(look::condition(&healed, "PartnerEnabled").is_some(), "{healed:#}");
+    }
+    ensure!(
+        gallery.world.graph().violations().is_empty(),
+        "{:?}",
+        gallery.world.graph().violations()
+    );
+    gallery.world.stop().await
+}
+
+/// The rows that are tried again by one of the waits.
+fn of_wait(rows: &[Row], wait: &str) -> Vec<Row> {
+    rows.iter().filter(|row| row.again == wait).copied().collect()
+}
+
+/// All waits are long but one: the rows of that one are passed over again and again, and no other is. A missing
+/// connection is looked for in the steps of the backoff, up to its own end.
+async fn only_that_wait_counts(gallery: &mut Gallery, wait: &'static str) -> anyhow::Result<()> {
+    let mut config = gallery.world.config();
+    let timing = &mut config.timing;
+    timing.sync_interval = NEVER;
+    (timing.slow, timing.very_slow) = (NEVER, NEVER);
+    timing.grace = [NEVER; 3];
+    (timing.backoff, timing.backoff_cap, timing.connection_cap) = (NEVER, NEVER, NEVER);
+    (timing.secret, timing.credentials, timing.credentials_cap) = (NEVER, NEVER, NEVER);
+    let short = Duration::from_millis(250);
+    match wait {
+        "poll" => timing.sync_interval = Duration::from_secs(1),
+        "slow" => (timing.slow, timing.grace) = (short, [Duration::from_millis(10); 3]),
+        "very slow" => timing.very_slow = short,
+        "backoff" => (timing.backoff, timing.backoff_cap) = (short, short),
+        "on change, backoff to 1 min" => timing.connection_cap = short,
+        other => anyhow::bail!("no wait {other}"),
+    }
+    gallery.world.start_with(config).await?;
+    let world = &gallery.world;
+    let mut rows = shown()?;
+    // Which of the two its partner shows depends on the grace reads.
+    let other = if wait == "slow" {
+        "Verifying"
+    } else {
+        "UpdateIneffective"
+    };
+    rows.retain(|row| row.reason != other);
+    // The steps of the backoff lead to the end that a missing connection has: where they are short, it is looked for.
+    rows.retain(|row| wait != "backoff" || row.reason != "ConnectionNotFound");
+    let retried = of_wait(&rows, wait);
+    ensure!(!retried.is_empty(), "no row is tried again by {wait}");
+    let others: Vec<Row> = rows.iter().filter(|row| row.again != wait).copied().collect();
+
+    let at_least = async |rows: &[Row], more: u64, than: &[u64]| {
+        wait_for(&format!("{more} more passes by {wait}"), PATIENCE, async || {
+            for (row, than) in rows.iter().zip(than) {
+                let count = passes(world, KIND, row.reason)?;
+                ensure!(count >= than + more, "{}: {count} of {than} + {more}", row.reason);
+            }
+            Ok(())
+        })
+        .await
+    };
+    let counts =
+        |rows: &[Row]| -> anyhow::Result<Vec<u64>> { rows.iter().map(|row| passes(world, KIND, row.reason)).collect() };
+    at_least(&rows, 1, &vec![0; rows.len()]).await?;
+    at_least(&retried, 2, &counts(&retried)?).await?;
+    let before = counts(&others)?;
+    at_least(&retried, 4, &counts(&retried)?).await?;
+    for ((row, before), after) in others.iter().zip(before).zip(counts(&others)?) {
+        ensure!(
+            before == after,
+            "{wait}: {} was passed over {before}, then {after} times",
+            row.reason
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_row_is_tried_again_after_its_own_wait_and_no_other() -> anyhow::Result<()> {
+    let mut gallery = Gallery::stage("waits", false).await?;
+    let waits = ["poll", "slow", "very slow", "backoff", "on change, backoff to 1 min"];
+    for row in shown()? {
+        let tried = waits.contains(&row.again) || ["on change", "5 s, 15 s, 60 s"].contains(&row.again);
+        ensure!(tried, "nobody looks at {}", row.again);
+    }
+    for wait in waits {
+        only_that_wait_counts(&mut gallery, wait).await?;
+    }
+    gallery.world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_does_not_show_is_read_three_times_after_ever_longer_waits() -> anyhow::Result<()> {
+    let mut gallery = Gallery::stage("grace", false).await?;
+    let mut config = gallery.world.config();
+    config.timing.slow = NEVER;
+    config.timing.grace = [300, 600, 900].map(Duration::from_millis);
+    gallery.world.graph().clear_log();
+    gallery.world.start_with(config).await?;
+    let row = row("UpdateIneffective", "")?;
+    shows(&gallery.world, PARTNERS, row.shown_by, &row).await?;
+    let id = gallery.id(row.shown_by);
+    let requests = gallery
+        .world
+        .graph()
+        .requests_where(|request: &Request| request.path.ends_with(&id));
+    let methods: Vec<&str> = requests.iter().map(|request| request.method.as_str()).collect();
+    assert_eq!(methods, ["GET", "PATCH", "GET", "GET", "GET", "GET"]);
+    for (pair, least) in requests[2..].windows(2).zip([300, 600, 900]) {
+        let waited = pair[1].at_millis - pair[0].at_millis;
+        assert!(waited >= least, "{waited} ms before a read that comes after {least}");
+    }
+    gallery.world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_that_starts_anew_comes_to_the_same_verdicts() -> anyhow::Result<()> {
+    let mut gallery = Gallery::stage("anew", false).await?;
+    let mut config = gallery.world.config();
+    config.timing.grace = [NEVER; 3];
+    gallery.world.start_with(config.clone()).await?;
+    let mut rows = shown()?;
+    rows.retain(|row| row.reason != "UpdateIneffective");
+    let mut before = Vec::new();
+    for row in &rows {
+        before.push(shows(&gallery.world, PARTNERS, row.shown_by, row).await?);
+    }
+    gallery.world.start_with(config).await?;
+    wait_for("a pass of each", PATIENCE, async || {
+        for row in &rows {
+            ensure!(passes(&gallery.world, KIND, row.reason)? > 0, "{}", row.reason);
+        }
+        Ok(())
+    })
+    .await?;
+    for (row, before) in rows.iter().zip(before) {
+        let after = object(&gallery.world, PARTNERS, row.shown_by).await?;
+        assert_eq!(judged(&before), judged(&after), "{}", row.reason);
+    }
+    gallery.world.stop().await
+}

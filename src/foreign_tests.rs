@@ -17,7 +17,7 @@ use crate::graph::session::{CredentialFailure, Trouble};
 use crate::partner::plan::plan;
 use crate::partner::plan::tests::{make, schema};
 use crate::partner::report::{Deeds, notices};
-use crate::partner::status::{self, Binding, HeartbeatRules, Judgement, Seen, Verdict};
+use crate::partner::status::{self, Binding, Blocked, HeartbeatRules, Judgement, Seen, Verdict};
 use crate::runtime::object::{Object, ObjectKey, Partner};
 use crate::runtime::text;
 
@@ -38,7 +38,7 @@ pub(crate) fn partner() -> Partner {
         generation: 1,
         created: Timestamp::UNIX_EPOCH,
         deleting: false,
-        finalizer: false,
+        finalizers: Vec::new(),
         request: None,
         spec: make::nothing_managed(),
         status: Status::default(),
@@ -198,6 +198,7 @@ fn verdict<'a>(
         }),
         drift: Some(planned.drift()),
         updated: false,
+        blocked: Blocked::No,
     }
 }
 

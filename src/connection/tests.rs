@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -21,7 +19,7 @@ fn object(request: Option<String>) -> Connection {
         generation: 1,
         created: Timestamp::UNIX_EPOCH,
         deleting: false,
-        finalizer: false,
+        finalizers: Vec::new(),
         request,
         spec: GraphConnectionSpec {
             tenant_id: "72f988bf-86f1-41af-91ab-2d7cd011db47".to_owned(),
@@ -34,7 +32,7 @@ fn object(request: Option<String>) -> Connection {
     }
 }
 
-/// Rows with this name, some of which cannot be read, by ids in lower case as a session keeps them.
+/// Rows with this name, some of which cannot be read.
 fn listing(name: &str, ids: &[String]) -> Listing {
     let row = |(number, id): (usize, &String)| {
         let flag = if number % 3 == 0 { json!("no") } else { json!(false) };
@@ -42,12 +40,9 @@ fn listing(name: &str, ids: &[String]) -> Listing {
             "id": id, "displayName": name, "partnerState": name,
             "macOsOnboarded": flag, "androidOnboarded": false, "iosOnboarded": false,
         });
-        (id.to_lowercase(), decode_row(&row))
+        decode_row(&row)
     };
-    Listing {
-        began: Instant::now(),
-        rows: ids.iter().enumerate().map(row).collect::<BTreeMap<_, _>>(),
-    }
+    Listing::new(Instant::now(), ids.iter().enumerate().map(row))
 }
 
 proptest! {

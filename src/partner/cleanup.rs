@@ -117,7 +117,8 @@ pub async fn clean_up(ctx: &Context, pass: &mut Pass) -> Ended {
     let duty = duty(&ctx.index.lock(), pass);
     let object = match duty {
         Duty::Nothing(why) => {
-            tracing::debug!(name = %pass.object.key, why, "let go without a Reset");
+            let name = &pass.object.key;
+            tracing::debug!(%name, why, "let go without a Reset");
             return release(ctx, pass, Vec::new()).await;
         }
         Duty::Reset(object) => object,

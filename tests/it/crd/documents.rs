@@ -168,13 +168,13 @@ async fn the_documents_of_the_readme_are_taken() -> Result<()> {
         .filter(|document| document.starts_with("kind: "))
         .collect();
     assert_eq!(documents.len(), Kind::ALL.len());
-    let text: String = documents
+    let here = format!("namespace: {}", desk.namespace);
+    let documents: Vec<String> = documents
         .iter()
-        .map(|document| {
-            let document = document.replace("namespace: contoso", &format!("namespace: {}", desk.namespace));
-            format!("---\napiVersion: intune.msgraph.dev/v1alpha1\n{document}")
-        })
+        .map(|document| document.replace("namespace: contoso", &here))
+        .map(|document| format!("apiVersion: intune.msgraph.dev/v1alpha1\n{document}"))
         .collect();
+    let text = documents.join("---\n");
     for how in [&["apply"][..], &["apply", "--server-side", "--force-conflicts"]] {
         let (_, errors) = desk.kubectl_with_text(how, &text).await?;
         ensure!(errors.is_empty(), "{errors}");

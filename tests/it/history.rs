@@ -83,7 +83,7 @@ impl Drop for History {
     }
 }
 
-/// Checks what holds of all versions of a partner, however it fares.
+/// Checks what holds of all versions of a partner, and of whoever had its name before, however they fare.
 pub fn check(versions: &[ComplianceManagementPartner]) -> anyhow::Result<()> {
     let generation = |partner: &ComplianceManagementPartner| partner.metadata.generation.unwrap_or_default();
     let observed = |partner: &ComplianceManagementPartner| {
@@ -111,6 +111,9 @@ pub fn check(versions: &[ComplianceManagementPartner]) -> anyhow::Result<()> {
         );
     }
     for (before, after) in versions.iter().zip(versions.iter().skip(1)) {
+        if before.metadata.uid != after.metadata.uid {
+            continue;
+        }
         ensure!(
             observed(before) <= observed(after),
             "{} after {}",

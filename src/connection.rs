@@ -11,18 +11,18 @@ use jiff::Timestamp;
 use crate::api::GraphConnection;
 use crate::api::connection::{GraphConnectionStatus, ListedPartner};
 use crate::api::partner::parse_sync_interval;
-use crate::api::reason::{Applied, Pair, Reason, Retry};
+use crate::api::reason::{Applied, Pair, Reason, Retry, Timing};
 use crate::graph::session::{Listing, Session, Trouble};
 use crate::graph::throttle::Priority;
 use crate::partner::status::{self, Judgement};
 use crate::runtime::context::{Context, Report};
-use crate::runtime::index::Trigger;
+use crate::runtime::index::{Index, Trigger};
 use crate::runtime::object::{Connection, Key, ObjectKey, Partner};
 use crate::runtime::queue::Lane;
 use crate::runtime::text;
 use crate::runtime::write::{self, NotWritten};
-use sessions::open;
 pub use sessions::{ConnectionVerdict, Open, Sessions};
+use sessions::{State, open};
 pub use trouble::{Told, tell};
 
 /// The most partners that status lists.
@@ -52,11 +52,17 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
         },
     };
     let written = write_status(ctx, &object, &verdict, listing.as_deref()).await;
-    let shortest = shortest_interval(ctx, key);
-    let wait = settle(ctx, &object, &verdict, retry_after, shortest);
+    let shortest = shortest_interval(&ctx.index.lock(), key, &ctx.config.timing);
+    let wait = ctx.sessions.with(key, |state| {
+        if state.uid != object.uid {
+            return None;
+        }
+        let moment = (Instant::now(), fastrand::f64());
+        settle(&ctx.config.timing, state, &verdict, retry_after, shortest, moment)
+    });
     let changed = lane == Lane::Edit || before.as_ref() != Some(&verdict);
     wake_partners(ctx, key, changed, listing.as_deref(), shortest);
-    if let Some(wait) = wait {
+    if let Some(wait) = wait.flatten() {
         ctx.queue
             .schedule(Key::Connection(key.clone()), Lane::Bulk, began + wait);
     }
@@ -121,56 +127,50 @@ async fn visit(
     session.list(began, priority).await
 }
 
-/// Remembers the verdict, and tells when the next pass is due. `shortest` is what [`shortest_interval`] gives.
-fn settle(
-    ctx: &Context,
-    object: &Connection,
+/// Remembers the verdict, and tells when the next pass is due (pure). `shortest` is what [`shortest_interval`] gives;
+/// the last argument is the time, and chance from 0 to below 1.
+pub(crate) fn settle(
+    timing: &Timing,
+    state: &mut State,
     verdict: &ConnectionVerdict,
     retry_after: Option<Duration>,
     shortest: Duration,
+    (now, random): (Instant, f64),
 ) -> Option<Duration> {
-    let timing = &ctx.config.timing;
-    ctx.sessions.with(&object.key, |state| {
-        if state.uid != object.uid {
-            return None;
+    state.verdict = Some(verdict.clone());
+    let transient = verdict.reason.is_transient() || verdict.reason == Reason::PrincipalNotFound;
+    if transient {
+        state.trouble_since.get_or_insert(now);
+    } else {
+        state.trouble_since = None;
+        state.backoff.reset();
+    }
+    match verdict.reason.row(Applied::NotYet).retry {
+        Retry::OnChange => None,
+        Retry::Poll | Retry::Grace => Some(shortest.mul_f64(state.jitter)),
+        Retry::Slow => Some(timing.slow),
+        Retry::VerySlow => Some(timing.very_slow),
+        Retry::Secret => Some(timing.secret),
+        Retry::Backoff | Retry::OnChangeOrSoon => {
+            let wait = state
+                .backoff
+                .next(timing.backoff, timing.backoff_cap, retry_after, random);
+            // A verdict that is kept through trouble becomes Unknown at its time, not at the next try.
+            let trouble = state.trouble_since.map(|since| now.saturating_duration_since(since));
+            let left = timing.unknown_after.saturating_sub(trouble.unwrap_or_default());
+            Some(if left.is_zero() { wait } else { wait.min(left) })
         }
-        state.verdict = Some(verdict.clone());
-        let transient = verdict.reason.is_transient() || verdict.reason == Reason::PrincipalNotFound;
-        if transient {
-            state.trouble_since.get_or_insert_with(Instant::now);
-        } else {
-            state.trouble_since = None;
-            state.backoff.reset();
-        }
-        match verdict.reason.row(Applied::NotYet).retry {
-            Retry::OnChange => None,
-            Retry::Poll | Retry::Grace => Some(shortest.mul_f64(state.jitter)),
-            Retry::Slow => Some(timing.slow),
-            Retry::VerySlow => Some(timing.very_slow),
-            Retry::Secret => Some(timing.secret),
-            Retry::Backoff | Retry::OnChangeOrSoon => {
-                let random = fastrand::f64();
-                let wait = state
-                    .backoff
-                    .next(timing.backoff, timing.backoff_cap, retry_after, random);
-                // A verdict that is kept through trouble becomes Unknown at its time, not at the next try.
-                let trouble = state.trouble_since.map(|since| since.elapsed()).unwrap_or_default();
-                let left = timing.unknown_after.saturating_sub(trouble);
-                Some(if left.is_zero() { wait } else { wait.min(left) })
-            }
-        }
-    })?
+    }
 }
 
-/// The shortest syncInterval of the partners that are polled over this connection.
-fn shortest_interval(ctx: &Context, key: &ObjectKey) -> Duration {
-    let index = ctx.index.lock();
+/// The shortest syncInterval of the partners that are polled over this connection (pure).
+pub(crate) fn shortest_interval(index: &Index, key: &ObjectKey, timing: &Timing) -> Duration {
     let partners = index.partners_of(key);
     let intervals = partners.iter().filter_map(|partner| {
         let object = &index.partner(partner)?.object;
-        (object.spec.suspend != Some(true)).then(|| sync_interval(ctx, object.spec.sync_interval.as_deref()))
+        (object.spec.suspend != Some(true)).then(|| sync_interval(timing, object.spec.sync_interval.as_deref()))
     });
-    intervals.min().unwrap_or(ctx.config.timing.sync_interval)
+    intervals.min().unwrap_or(timing.sync_interval)
 }
 
 /// Brings the next listing forward where this partner wants one sooner than was planned.
@@ -184,7 +184,8 @@ pub fn pace(ctx: &Context, partner: &Partner) {
         && partner.spec.suspend != Some(true)
     {
         let jitter = ctx.sessions.with(&connection.key, |state| state.jitter).unwrap_or(1.0);
-        let due = listing.began + sync_interval(ctx, partner.spec.sync_interval.as_deref()).mul_f64(jitter);
+        let due =
+            listing.began + sync_interval(&ctx.config.timing, partner.spec.sync_interval.as_deref()).mul_f64(jitter);
         ctx.queue
             .schedule(Key::Connection(connection.key.clone()), Lane::Bulk, due);
     }
@@ -192,9 +193,8 @@ pub fn pace(ctx: &Context, partner: &Partner) {
 
 /// A resource's own interval, or the operator's.
 #[must_use]
-pub fn sync_interval(ctx: &Context, own: Option<&str>) -> Duration {
-    own.and_then(parse_sync_interval)
-        .unwrap_or(ctx.config.timing.sync_interval)
+pub fn sync_interval(timing: &Timing, own: Option<&str>) -> Duration {
+    own.and_then(parse_sync_interval).unwrap_or(timing.sync_interval)
 }
 
 /// Queues the partners whose turn it is: all where the connection or its verdict has changed, else those whose poll is
@@ -207,8 +207,27 @@ fn wake_partners(ctx: &Context, key: &ObjectKey, changed: bool, listing: Option<
     }
     let Some(listing) = listing else { return };
     let jitter = ctx.sessions.with(key, |state| state.jitter).unwrap_or(1.0);
+    let triggers = due_polls(
+        &ctx.index.lock(),
+        key,
+        listing.began,
+        jitter,
+        shortest,
+        &ctx.config.timing,
+    );
+    ctx.queue.push_all(&triggers);
+}
+
+/// The polls that a listing from this time answers (pure).
+pub(crate) fn due_polls(
+    index: &Index,
+    key: &ObjectKey,
+    began: Instant,
+    jitter: f64,
+    shortest: Duration,
+    timing: &Timing,
+) -> Vec<Trigger> {
     let tolerance = shortest.mul_f64(0.2);
-    let index = ctx.index.lock();
     let due = |partner: &ObjectKey| {
         let Some(entry) = index.partner(partner) else {
             return false;
@@ -217,17 +236,15 @@ fn wake_partners(ctx: &Context, key: &ObjectKey, changed: bool, listing: Option<
         if entry.object.spec.suspend == Some(true) {
             return false;
         }
-        let interval = sync_interval(ctx, entry.object.spec.sync_interval.as_deref()).mul_f64(jitter);
+        let interval = sync_interval(timing, entry.object.spec.sync_interval.as_deref()).mul_f64(jitter);
         let read = entry.memory.read_at;
-        read.is_none_or(|read| listing.began.saturating_duration_since(read) + tolerance >= interval)
+        read.is_none_or(|read| began.saturating_duration_since(read) + tolerance >= interval)
     };
     let poll = |partner| Trigger {
         key: Key::Partner(partner),
         lane: Lane::Bulk,
     };
-    let triggers: Vec<Trigger> = index.partners_of(key).into_iter().filter(due).map(poll).collect();
-    drop(index);
-    ctx.queue.push_all(&triggers);
+    index.partners_of(key).into_iter().filter(due).map(poll).collect()
 }
 
 /// Writes the connection's status where it differs. `Ok(true)` where it did.
@@ -284,7 +301,7 @@ fn previous_status(ctx: &Context, object: &Connection) -> GraphConnectionStatus 
     newest.clone()
 }
 
-fn next_status(
+pub(crate) fn next_status(
     previous: &GraphConnectionStatus,
     object: &Connection,
     judgement: &Judgement,

@@ -43,21 +43,38 @@ pub struct Open {
 #[derive(Default)]
 pub struct Sessions(Mutex<HashMap<ObjectKey, State>>);
 
-pub(super) struct State {
-    pub(super) uid: String,
-    pub(super) spec: GraphConnectionSpec,
-    pub(super) session: Option<Arc<Session>>,
-    pub(super) verdict: Option<ConnectionVerdict>,
+/// What is kept of a connection between its passes.
+pub(crate) struct State {
+    pub(crate) uid: String,
+    pub(crate) spec: GraphConnectionSpec,
+    pub(crate) session: Option<Arc<Session>>,
+    pub(crate) verdict: Option<ConnectionVerdict>,
     /// The session's share of the interval, 0.9 to 1.1, so that many connections do not list at once.
-    pub(super) jitter: f64,
-    pub(super) backoff: Backoff,
-    pub(super) trouble_since: Option<Instant>,
-    pub(super) write_backoff: Backoff,
-    pub(super) request: Option<String>,
+    pub(crate) jitter: f64,
+    pub(crate) backoff: Backoff,
+    pub(crate) trouble_since: Option<Instant>,
+    pub(crate) write_backoff: Backoff,
+    pub(crate) request: Option<String>,
 }
 
 impl State {
-    fn is_of(&self, connection: &Connection) -> bool {
+    /// What is known of a connection before its first pass.
+    pub(crate) fn new(connection: &Connection, session: Option<Session>, random: f64) -> Self {
+        Self {
+            uid: connection.uid.clone(),
+            spec: connection.spec.clone(),
+            session: session.map(Arc::new),
+            verdict: None,
+            jitter: 0.9 + 0.2 * random,
+            backoff: Backoff::default(),
+            trouble_since: None,
+            write_backoff: Backoff::default(),
+            request: connection.status.last_handled_reconcile_at.clone(),
+        }
+    }
+
+    /// Whether it is of this very connection, as it is now.
+    pub(crate) fn is_of(&self, connection: &Connection) -> bool {
         self.uid == connection.uid && self.spec == connection.spec
     }
 }
@@ -120,17 +137,7 @@ pub(super) fn open(ctx: &Context, object: &Connection) -> Result<Arc<Session>, C
     let mut sessions = ctx.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
     let stale = sessions.get(&object.key).is_none_or(|state| !state.is_of(object));
     if stale {
-        let fresh = State {
-            uid: object.uid.clone(),
-            spec: object.spec.clone(),
-            session: session(ctx, object).map(Arc::new),
-            verdict: None,
-            jitter: 0.9 + 0.2 * fastrand::f64(),
-            backoff: Backoff::default(),
-            trouble_since: None,
-            write_backoff: Backoff::default(),
-            request: object.status.last_handled_reconcile_at.clone(),
-        };
+        let fresh = State::new(object, session(ctx, object), fastrand::f64());
         // A connection that has gone meanwhile has closed its session already.
         let there = ctx
             .index

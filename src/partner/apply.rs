@@ -14,6 +14,7 @@ use crate::graph::error::FailureKind;
 use crate::graph::session::Trouble;
 use crate::partner::memory::Unverified;
 use crate::runtime::context::Context;
+use crate::runtime::index::Index;
 use crate::runtime::object::Key;
 use crate::runtime::queue::Lane;
 use crate::runtime::text;
@@ -34,24 +35,23 @@ pub async fn apply(
     mut seen: Observed,
     bound: &ObjectId,
 ) -> Option<Finding> {
-    let mut planned = plan(&pass.object.spec, &seen.row);
-    if !target.enforce {
-        return Some(observed_only(&planned, &seen));
-    }
-    match claim(ctx, pass, bound) {
-        Claim::Held => {}
-        Claim::Lost(finding) => return Some(with(*finding, &seen, Some(planned))),
-        Claim::Outdated => return None,
-    }
-    if cleanup::put_finalizer(ctx, pass).await.is_err() {
+    let holds = target.enforce && matches!(claim(&ctx.index.lock(), pass, bound), Claim::Held);
+    if holds && cleanup::put_finalizer(ctx, pass).await.is_err() {
         // Nothing is sent that the deletion could not take back; the resource is looked at again by what the watch brings.
         let again = Instant::now() + ctx.config.timing.secret;
         ctx.queue
             .schedule(Key::Partner(pass.object.key.clone()), Lane::Edit, again);
         return None;
     }
-    if !planned.is_empty() && !seen.fresh {
-        // Whatever will be written is read anew first: the listing may be as old as the interval.
+    let grace = ctx.config.timing.grace.len();
+    loop {
+        let claim = |pass: &Pass| claim(&ctx.index.lock(), pass, bound);
+        match decide(pass, target.enforce, &seen, claim, grace) {
+            Step::End(finding) => return Some(*finding),
+            Step::Outdated => return None,
+            Step::Send(waiting, todo) => return send(ctx, pass, target, seen, waiting, todo, bound).await,
+            Step::ReadAnew => {}
+        }
         pass.memory.read_at = Some(Instant::now());
         seen = match target.session.get(&seen.binding.id, observe::priority(pass)).await {
             Ok(row) => Observed {
@@ -67,13 +67,47 @@ pub async fn apply(
                 ));
             }
         };
-        planned = plan(&pass.object.spec, &seen.row);
+    }
+}
+
+/// What is to be done about a row.
+pub(super) enum Step {
+    /// Nothing: the pass ends.
+    End(Box<Finding>),
+    /// Nothing, and nothing is told: the world has moved on since the pass began.
+    Outdated,
+    /// Whatever will be written is read anew first: the listing may be as old as the interval.
+    ReadAnew,
+    /// Send the plan. What stands beside it was sent before and does not show.
+    Send(Option<Unverified>, Plan),
+}
+
+/// What is to be done about the row that was read (pure). `grace` is the number of grace reads.
+pub(super) fn decide(
+    pass: &mut Pass,
+    enforce: bool,
+    seen: &Observed,
+    claim: impl FnOnce(&Pass) -> Claim,
+    grace: usize,
+) -> Step {
+    let end = |finding| Step::End(Box::new(finding));
+    let planned = plan(&pass.object.spec, &seen.row);
+    if !enforce {
+        return end(observed_only(&planned, seen));
+    }
+    match claim(pass) {
+        Claim::Held => {}
+        Claim::Lost(finding) => return end(with(*finding, seen, Some(planned))),
+        Claim::Outdated => return Step::Outdated,
+    }
+    if !planned.is_empty() && !seen.fresh {
+        return Step::ReadAnew;
     }
     let generation = pass.object.generation;
     let last = pass.memory.unverified.take();
     let last = last.filter(|last| last.generation == generation);
     if planned.is_empty() {
-        return Some(settled(&planned, &seen, last.is_some()));
+        return end(settled(&planned, seen, last.is_some()));
     }
     // What was sent and still shows the value that it had before is waited for; all else is sent.
     let sent = last.as_ref().map(|last| last.sent.as_slice()).unwrap_or_default();
@@ -85,22 +119,22 @@ pub async fn apply(
     if todo.is_empty()
         && let Some(mut last) = last
     {
-        last.reads = (last.reads + 1).min(ctx.config.timing.grace.len());
+        last.reads = (last.reads + 1).min(grace);
         last.sent = waiting;
-        let finding = unconfirmed(ctx, &last);
+        let finding = unconfirmed(&last, grace);
         pass.memory.unverified = Some(last);
-        return Some(with(finding, &seen, Some(planned)));
+        return end(with(finding, seen, Some(planned)));
     }
     let todo = Plan {
         changes: todo,
         unsupported: planned.unsupported,
     };
     let waiting = last.map(|last| Unverified { sent: waiting, ..last });
-    send(ctx, pass, target, seen, waiting, todo, bound).await
+    Step::Send(waiting, todo)
 }
 
 /// Whether this resource may write, by what the index has now.
-enum Claim {
+pub(super) enum Claim {
     Held,
     /// Somebody else holds the object: this resource sends nothing.
     Lost(Box<Finding>),
@@ -108,8 +142,7 @@ enum Claim {
     Outdated,
 }
 
-fn claim(ctx: &Context, pass: &Pass, bound: &ObjectId) -> Claim {
-    let index = ctx.index.lock();
+pub(super) fn claim(index: &Index, pass: &Pass, bound: &ObjectId) -> Claim {
     let current = index.partner(&pass.object.key).is_some_and(|entry| {
         let object = &entry.object;
         object.uid == pass.object.uid && object.generation == pass.object.generation && !object.deleting
@@ -144,7 +177,11 @@ pub fn unless_lost(ctx: &Context, pass: &Pass, target: &Target, found: Finding) 
     let Some(bound) = target.bound.as_ref().filter(|_| may_be_lost) else {
         return found;
     };
-    match claim(ctx, pass, &ObjectId::new(target.cloud, &target.tenant, bound)) {
+    match claim(
+        &ctx.index.lock(),
+        pass,
+        &ObjectId::new(target.cloud, &target.tenant, bound),
+    ) {
         Claim::Lost(conflict) => Finding {
             gone: found.gone,
             ..*conflict
@@ -156,7 +193,7 @@ pub fn unless_lost(ctx: &Context, pass: &Pass, target: &Target, found: Finding) 
 /// Asked at the last moment, when the request's turn has come: the wait for it may have been long.
 fn may_send(ctx: &Context, pass: &Pass, bound: &ObjectId) -> bool {
     let stopping = ctx.stopping.load(Ordering::Relaxed);
-    !stopping && resolve::session_is_current(ctx, pass) && matches!(claim(ctx, pass, bound), Claim::Held)
+    !stopping && resolve::session_is_current(ctx, pass) && matches!(claim(&ctx.index.lock(), pass, bound), Claim::Held)
 }
 
 fn observed_only(planned: &Plan, seen: &Observed) -> Finding {
@@ -203,12 +240,12 @@ fn verifying(left: &Plan) -> Finding {
     Finding::new(Reason::Verifying, message)
 }
 
-fn unconfirmed(ctx: &Context, unverified: &Unverified) -> Finding {
+fn unconfirmed(unverified: &Unverified, grace: usize) -> Finding {
     let left = Plan {
         changes: unverified.sent.clone(),
         unsupported: Vec::new(),
     };
-    if unverified.reads < ctx.config.timing.grace.len() {
+    if unverified.reads < grace {
         return verifying(&left);
     }
     let fields = left.fields();
@@ -253,21 +290,7 @@ async fn send(
         }
     };
     audit(pass, &id, &todo, "taken", taken.request_id.as_deref());
-    let drift = was_in_sync(pass);
-    pass.deeds.updated = Some((todo.fields(), drift));
-    if drift {
-        pass.deeds.contested = contested(pass, &todo);
-    }
-    pass.memory.read_at = Some(Instant::now());
-    // Where the read after it fails, the next pass knows that this was sent.
-    let mut sent = waiting.as_ref().map(|waiting| waiting.sent.clone()).unwrap_or_default();
-    sent.extend(todo.changes.iter().cloned());
-    let mut unverified = Unverified {
-        generation: pass.object.generation,
-        reads: 0,
-        sent,
-    };
-    pass.memory.unverified = Some(unverified.clone());
+    was_taken(pass, waiting.as_ref(), &todo, Instant::now());
     let row = match target.session.get(&id, priority).await {
         Ok(row) => row,
         Err(trouble) => {
@@ -283,22 +306,56 @@ async fn send(
         fresh: true,
         ..before
     };
+    Some(check(pass, &after, waiting, &todo, ctx.config.timing.grace.len()))
+}
+
+/// Remembers a change that Graph has answered with success (pure).
+pub(super) fn was_taken(pass: &mut Pass, waiting: Option<&Unverified>, todo: &Plan, now: Instant) {
+    let drift = was_in_sync(pass);
+    pass.deeds.updated = Some((todo.fields(), drift));
+    if drift {
+        pass.deeds.contested = contested(pass, todo, now);
+    }
+    pass.memory.read_at = Some(now);
+    // Where the read after it fails, the next pass knows that this was sent.
+    let mut sent = waiting.map(|waiting| waiting.sent.clone()).unwrap_or_default();
+    sent.extend(todo.changes.iter().cloned());
+    pass.memory.unverified = Some(Unverified {
+        generation: pass.object.generation,
+        reads: 0,
+        sent,
+    });
+}
+
+/// Whether the row shows what was sent before it was read (pure): `todo` just now, what is `waiting` before that.
+pub(super) fn check(
+    pass: &mut Pass,
+    after: &Observed,
+    waiting: Option<Unverified>,
+    todo: &Plan,
+    grace: usize,
+) -> Finding {
     let left = plan(&pass.object.spec, &after.row);
     if left.is_empty() {
         pass.memory.unverified = None;
-        return Some(settled(&left, &after, true));
+        return settled(&left, after, true);
     }
+    let mut unverified = pass.memory.unverified.take().unwrap_or_else(|| Unverified {
+        generation: pass.object.generation,
+        reads: 0,
+        sent: Vec::new(),
+    });
     let took = todo.changes.iter().any(|change| !left.changes.contains(change));
     let finding = Finding {
         updated: took,
-        ..left_over(ctx, waiting, &mut unverified, &left)
+        ..left_over(grace, waiting, &mut unverified, &left)
     };
     pass.memory.unverified = Some(unverified);
-    Some(with(finding, &after, Some(left)))
+    with(finding, after, Some(left))
 }
 
 /// The verdict on what is left after a change. What was `waiting` before it has had reads of its own.
-fn left_over(ctx: &Context, waiting: Option<Unverified>, unverified: &mut Unverified, left: &Plan) -> Finding {
+fn left_over(grace: usize, waiting: Option<Unverified>, unverified: &mut Unverified, left: &Plan) -> Finding {
     // What differs otherwise has changed meanwhile: it is not waited for, but sent with the next read.
     unverified.sent.retain(|change| left.changes.contains(change));
     let before = waiting.filter(|waiting| left.changes.iter().all(|change| waiting.sent.contains(change)));
@@ -307,10 +364,10 @@ fn left_over(ctx: &Context, waiting: Option<Unverified>, unverified: &mut Unveri
     };
     // All that was sent now shows: the verdict on the rest stands.
     unverified.reads = before.reads;
-    unconfirmed(ctx, unverified)
+    unconfirmed(unverified, grace)
 }
 
-fn with(finding: Finding, seen: &Observed, planned: Option<Plan>) -> Finding {
+pub(super) fn with(finding: Finding, seen: &Observed, planned: Option<Plan>) -> Finding {
     Finding {
         row: Some(seen.row.clone()),
         binding: Some(seen.binding.clone()),
@@ -320,8 +377,7 @@ fn with(finding: Finding, seen: &Observed, planned: Option<Plan>) -> Finding {
 }
 
 /// Records corrections of drift; names the fields that have been corrected too often.
-fn contested(pass: &mut Pass, planned: &Plan) -> Option<String> {
-    let now = Instant::now();
+fn contested(pass: &mut Pass, planned: &Plan, now: Instant) -> Option<String> {
     let mut fields = Vec::new();
     for change in &planned.changes {
         let times = pass.memory.corrections.entry(change.property.name()).or_default();

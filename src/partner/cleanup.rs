@@ -299,7 +299,7 @@ async fn release(ctx: &Context, pass: &mut Pass, endings: Vec<Ending>) -> Ended 
         let timing = &ctx.config.timing;
         let backoff = &mut pass.memory.write_backoff;
         let wait = backoff.next(timing.backoff, timing.backoff_cap, None, fastrand::f64());
-        keep(ctx, pass);
+        keep(&mut ctx.index.lock(), pass);
         let key = Key::Partner(pass.object.key.clone());
         ctx.queue.schedule(key, Lane::Edit, Instant::now() + wait);
         return Ended::Superseded;

@@ -16,16 +16,17 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::api::partner::ComplianceManagementPartnerStatus as Status;
-use crate::api::reason::{Applied, Effect, Pair, Reason, Retry};
+use crate::api::reason::{Applied, Effect, Pair, Reason, Retry, Timing};
 use crate::api::{ComplianceManagementPartner, condition};
 use crate::graph::model;
 use crate::partner::memory::PartnerMemory;
-use crate::runtime::context::{Context, Report};
+use crate::runtime::context::{Config, Context, Report};
+use crate::runtime::index::Index;
 use crate::runtime::object::{Key, ObjectKey, Partner};
 use crate::runtime::queue::Lane;
 use crate::runtime::write::{self, NotWritten};
 use report::Deeds;
-use status::{Binding, Blocked, Judgement, Seen, Verdict};
+use status::{Binding, Blocked, HeartbeatRules, Judgement, Seen, Verdict};
 
 /// One pass: the resource as it was when the pass began, and what is remembered of it.
 pub struct Pass {
@@ -108,14 +109,11 @@ impl Finding {
 /// One pass of a partner.
 pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
     let began = Instant::now();
-    let Some(mut pass) = begin(ctx, key) else {
+    let pass = begin(&ctx.index.lock(), key);
+    let Some(mut pass) = pass else {
         return Report::gone(Key::Partner(key.clone()));
     };
-    if let Some(until) = pass
-        .memory
-        .hold_until
-        .filter(|until| lane == Lane::Bulk && !pass.edit && began < *until)
-    {
+    if let Some(until) = held(&pass, lane, began) {
         ctx.queue.schedule(Key::Partner(key.clone()), lane, until);
         return Report::unchanged(Key::Partner(key.clone()), began);
     }
@@ -152,8 +150,7 @@ async fn run(ctx: &Context, pass: &mut Pass) -> Option<Finding> {
 }
 
 /// Takes what is known of the resource out of the index (pure).
-fn begin(ctx: &Context, key: &ObjectKey) -> Option<Pass> {
-    let index = ctx.index.lock();
+fn begin(index: &Index, key: &ObjectKey) -> Option<Pass> {
     let entry = index.partner(key)?;
     let object = Arc::clone(&entry.object);
     // A resource without our finalizer that is being deleted asks for nothing any more.
@@ -189,6 +186,12 @@ fn begin(ctx: &Context, key: &ObjectKey) -> Option<Pass> {
     })
 }
 
+/// Until when the pass is put off (pure): nobody waits for it, and the last verdict asks for a longer wait.
+fn held(pass: &Pass, lane: Lane, began: Instant) -> Option<Instant> {
+    let until = pass.memory.hold_until?;
+    (lane == Lane::Bulk && !pass.edit && began < until).then_some(until)
+}
+
 /// Judges, writes what differs, tells what has changed, and sets the next wait.
 async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant) -> Report {
     let now = Timestamp::now();
@@ -198,7 +201,7 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
     if finding.reason.row(applied).ready == Effect::True {
         pass.memory.last_success = Some(now.as_duration().as_secs_f64());
     }
-    let next = judge(ctx, &pass, &finding, applied, now);
+    let next = judge(ctx.config.heartbeat, &pass, &finding, applied, now);
     let changed = next != pass.status;
     let written = if changed {
         write_status(ctx, &mut pass, &next).await
@@ -212,15 +215,20 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
         }
     }
     let written = written.and(pass.finalizers);
-    let due = due(ctx, &mut pass, &finding, applied, trouble, written, now);
+    let moment = Moment {
+        now,
+        instant: Instant::now(),
+        random: fastrand::f64(),
+    };
+    let due = due(&ctx.config, &mut pass, &finding, (applied, trouble), written, moment);
     let key = pass.object.key.clone();
     let lane = if pass.edit { Lane::Edit } else { Lane::Bulk };
     let object = Arc::clone(&pass.object);
     let new_generation = pass.status.observed_generation != Some(generation);
-    keep(ctx, &mut pass);
+    keep(&mut ctx.index.lock(), &mut pass);
     if let Some(due) = due {
         ctx.queue
-            .schedule(Key::Partner(key.clone()), lane, Instant::now() + due);
+            .schedule(Key::Partner(key.clone()), lane, moment.instant + due);
     }
     if new_generation {
         crate::connection::pace(ctx, &object);
@@ -234,8 +242,17 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
     }
 }
 
-/// The next status.
-fn judge(ctx: &Context, pass: &Pass, finding: &Finding, applied: Applied, now: Timestamp) -> Status {
+/// What the end of a pass goes by: when it is, and chance.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Timestamp,
+    instant: Instant,
+    /// From 0 to below 1.
+    random: f64,
+}
+
+/// The next status (pure).
+fn judge(rules: HeartbeatRules, pass: &Pass, finding: &Finding, applied: Applied, now: Timestamp) -> Status {
     let seen = match &finding.row {
         Some(row) => Seen::Row(row),
         None if finding.gone => Seen::Gone,
@@ -256,39 +273,38 @@ fn judge(ctx: &Context, pass: &Pass, finding: &Finding, applied: Applied, now: T
         updated: finding.updated,
         blocked: finding.blocked.clone(),
     };
-    status::next(&pass.status, &verdict, ctx.config.heartbeat, now)
+    status::next(&pass.status, &verdict, rules, now)
 }
 
-/// How long until the next pass of its own accord. Sets until when polls are passed over.
+/// How long until the next pass of its own accord (pure). Sets until when polls are passed over.
 fn due(
-    ctx: &Context,
+    config: &Config,
     pass: &mut Pass,
     finding: &Finding,
-    applied: Applied,
-    trouble: Duration,
+    (applied, trouble): (Applied, Duration),
     written: Result<(), NotWritten>,
-    now: Timestamp,
+    moment: Moment,
 ) -> Option<Duration> {
-    let timing = &ctx.config.timing;
-    let wait = next_wait(ctx, pass, finding, applied, trouble);
+    let Moment { now, instant, random } = moment;
+    let timing = &config.timing;
+    let wait = next_wait(timing, pass, finding, (applied, trouble), random);
     let row = finding.row.as_ref();
-    let stale = row.and_then(|row| status::turns_stale_at(row, ctx.config.heartbeat, now));
+    let stale = row.and_then(|row| status::turns_stale_at(row, config.heartbeat, now));
     let until_stale = stale.and_then(|stale| Duration::try_from(stale.duration_since(now)).ok());
     let until_stale = until_stale.map(|wait| wait + Duration::from_secs(1));
     // A missing connection holds nothing up: polls before the next step are welcome. Nor is the moment put off at which
     // a heartbeat turns stale, or the repetition of a write that failed.
     let hold = wait.filter(|_| finding.reason != Reason::ConnectionNotFound && written.is_ok());
     let hold = hold.map(|wait| until_stale.map_or(wait, |stale| wait.min(stale)));
-    pass.memory.hold_until = hold.map(|wait| Instant::now() + wait);
+    pass.memory.hold_until = hold.map(|wait| instant + wait);
     let backoff = &mut pass.memory.write_backoff;
     let retry = written.is_err();
-    let retry = retry.then(|| backoff.next(timing.backoff, timing.backoff_cap, None, fastrand::f64()));
+    let retry = retry.then(|| backoff.next(timing.backoff, timing.backoff_cap, None, random));
     [wait, until_stale, retry].into_iter().flatten().min()
 }
 
-/// Puts what is remembered back into the index, where the resource is still there.
-fn keep(ctx: &Context, pass: &mut Pass) {
-    let mut index = ctx.index.lock();
+/// Puts what is remembered back into the index, where the resource is still there (pure).
+fn keep(index: &mut Index, pass: &mut Pass) {
     let entry = index.partner_mut(&pass.object.key);
     let Some(entry) = entry.filter(|entry| entry.object.uid == pass.object.uid) else {
         return;
@@ -301,7 +317,7 @@ fn keep(ctx: &Context, pass: &mut Pass) {
     }
 }
 
-/// Takes the finding into memory; returns for how long Graph has not been read.
+/// Takes the finding into memory (pure); returns for how long Graph has not been read.
 fn remember(pass: &mut Pass, finding: &Finding, began: Instant) -> Duration {
     let memory = &mut pass.memory;
     memory.handled = Some((pass.object.generation, pass.object.request.clone()));
@@ -323,24 +339,23 @@ fn remember(pass: &mut Pass, finding: &Finding, began: Instant) -> Duration {
     Duration::ZERO
 }
 
-/// How long until the pass is tried again of its own accord; `None` where a listing or a change leads to the next one.
+/// How long until the pass is tried again of its own accord (pure); `None` where a listing or a change leads to the next
+/// one.
 fn next_wait(
-    ctx: &Context,
+    timing: &Timing,
     pass: &mut Pass,
     finding: &Finding,
-    applied: Applied,
-    trouble: Duration,
+    (applied, trouble): (Applied, Duration),
+    random: f64,
 ) -> Option<Duration> {
-    let timing = &ctx.config.timing;
     match finding.reason.row(applied).retry {
         // The listings of the session pace the polls.
         Retry::Poll | Retry::OnChange => None,
-        Retry::OnChangeOrSoon => Some(pass.memory.backoff.next(
-            timing.backoff,
-            timing.connection_cap,
-            None,
-            fastrand::f64(),
-        )),
+        Retry::OnChangeOrSoon => Some(
+            pass.memory
+                .backoff
+                .next(timing.backoff, timing.connection_cap, None, random),
+        ),
         Retry::Slow => Some(timing.slow),
         Retry::VerySlow => Some(timing.very_slow),
         Retry::Grace => {
@@ -349,10 +364,10 @@ fn next_wait(
         }
         Retry::Secret => Some(timing.secret),
         Retry::Backoff => {
-            let wait =
-                pass.memory
-                    .backoff
-                    .next(timing.backoff, timing.backoff_cap, finding.retry_after, fastrand::f64());
+            let wait = pass
+                .memory
+                .backoff
+                .next(timing.backoff, timing.backoff_cap, finding.retry_after, random);
             // A verdict that is kept through trouble becomes Unknown at its time, not at the next try.
             let left = timing.unknown_after.saturating_sub(trouble);
             let kept = applied == Applied::Recently;

@@ -12,7 +12,7 @@ use crate::connection::{Told, tell};
 use crate::graph::client::undecodable;
 use crate::graph::error::FailureKind;
 use crate::graph::model::Partner;
-use crate::graph::session::Trouble;
+use crate::graph::session::{Listing, Trouble};
 use crate::graph::throttle::Priority;
 use crate::runtime::context::Context;
 use crate::runtime::index::connection_of;
@@ -41,8 +41,10 @@ pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<
         }
     };
     if !pass.edit {
-        if let Some(observed) = from_listing(ctx, pass, target, &id)? {
-            return Ok(observed);
+        let listing = target.session.listing().filter(|_| target.trouble.is_none());
+        let now = (Timestamp::now(), Instant::now());
+        if let Some(row) = from_listing(pass, listing.as_deref(), &id, ctx.config.heartbeat, now)? {
+            return Ok(observed(target, row, false));
         }
         if let Some(trouble) = &target.trouble {
             return Err(boxed(trouble.reason, trouble.message.clone()));
@@ -50,7 +52,7 @@ pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<
     }
     pass.memory.read_at = Some(began);
     match target.session.get(&id, priority(pass)).await {
-        Ok(row) if is_renamed(pass, target, &row) => Err(boxed(
+        Ok(row) if is_renamed(pass, &row) => Err(boxed(
             Reason::GraphUnavailable,
             "The object was renamed while it was looked up; it is looked for again.".to_owned(),
         )),
@@ -62,10 +64,10 @@ pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<
     }
 }
 
-/// Whether a row that was found by its name has another one by now.
-fn is_renamed(pass: &Pass, target: &Target, row: &Partner) -> bool {
+/// Whether a row that was found by its name has another one by now (pure).
+pub(super) fn is_renamed(pass: &Pass, row: &Partner) -> bool {
     let wanted = &pass.object.spec.partner_ref.display_name;
-    target.bound.is_none() && wanted.is_some() && row.display_name != *wanted
+    pass.status.partner_id.is_none() && wanted.is_some() && row.display_name != *wanted
 }
 
 /// Edits go before polls at the budget's door.
@@ -77,28 +79,36 @@ pub fn priority(pass: &Pass) -> Priority {
 /// Puts trouble of the session in a finding.
 pub async fn finding(ctx: &Context, pass: &Pass, trouble: &Trouble, target: &Target, write: bool) -> Box<Finding> {
     let roles = target.session.roles().await;
+    let (finding, of_connection) = told(trouble, roles.as_deref(), write);
+    if of_connection && target.trouble.is_none() {
+        ctx.queue.push(Key::Connection(connection_of(&pass.object)), Lane::Bulk);
+    }
+    Box::new(finding)
+}
+
+/// Trouble of the session as a finding, and whether it is the connection's to look into (pure).
+pub(super) fn told(trouble: &Trouble, roles: Option<&[String]>, write: bool) -> (Finding, bool) {
     let Told {
         reason,
         message,
         retry_after,
-    } = tell(trouble, roles.as_deref(), write);
+    } = tell(trouble, roles, write);
     let gone = matches!(trouble, Trouble::Graph(failure) if failure.kind == FailureKind::NotFound);
+    let of_connection = !gone && reason.is_of_connection();
     let (reason, message) = if gone {
         let message = "The object vanished while it was worked on; it is looked for again.".to_owned();
         (Reason::GraphUnavailable, message)
-    } else if reason.is_of_connection() {
-        if target.trouble.is_none() {
-            ctx.queue.push(Key::Connection(connection_of(&pass.object)), Lane::Bulk);
-        }
+    } else if of_connection {
         // What is wrong with credential or tenant is the connection's to say, and heals with it.
         (Reason::GraphUnavailable, message)
     } else {
         (reason, message)
     };
-    Box::new(Finding {
+    let finding = Finding {
         retry_after,
         ..Finding::new(reason, message)
-    })
+    };
+    (finding, of_connection)
 }
 
 fn observed(target: &Target, row: Partner, fresh: bool) -> Observed {
@@ -110,9 +120,15 @@ fn observed(target: &Target, row: Partner, fresh: bool) -> Observed {
     Observed { row, binding, fresh }
 }
 
-/// The row as last listed, where the listing is new enough for this pass.
-fn from_listing(ctx: &Context, pass: &mut Pass, target: &Target, id: &str) -> Result<Option<Observed>, Box<Finding>> {
-    let Some(listing) = target.session.listing() else {
+/// The row as last listed, where the listing is new enough for this pass (pure).
+pub(super) fn from_listing(
+    pass: &mut Pass,
+    listing: Option<&Listing>,
+    id: &str,
+    rules: HeartbeatRules,
+    now: (Timestamp, Instant),
+) -> Result<Option<Partner>, Box<Finding>> {
+    let Some(listing) = listing else {
         return Ok(None);
     };
     // A listing from before the resource was there, or one that has answered this resource before, says nothing new.
@@ -120,7 +136,7 @@ fn from_listing(ctx: &Context, pass: &mut Pass, target: &Target, id: &str) -> Re
         .memory
         .read_at
         .map_or(listing.began >= pass.seen_at, |read| listing.began > read);
-    if !new || target.trouble.is_some() {
+    if !new {
         return Ok(None);
     }
     match listing.row(id) {
@@ -133,21 +149,21 @@ fn from_listing(ctx: &Context, pass: &mut Pass, target: &Target, id: &str) -> Re
                 format!("{}. It is tried again.", undecodable(row)),
             ))
         }
-        Some(Ok(row)) if turns_stale(row, listing.began, ctx.config.heartbeat) => Ok(None),
+        Some(Ok(row)) if turns_stale(row, listing.began, rules, now) => Ok(None),
         Some(Ok(row)) => {
             pass.memory.read_at = Some(listing.began);
-            Ok(Some(observed(target, row.clone(), false)))
+            Ok(Some(row.clone()))
         }
     }
 }
 
 /// Whether the row was fresh when it was listed and would be stale now: a newer heartbeat may have come meanwhile.
-fn turns_stale(row: &Partner, listed: Instant, rules: HeartbeatRules) -> bool {
+fn turns_stale(row: &Partner, listed: Instant, rules: HeartbeatRules, now: (Timestamp, Instant)) -> bool {
     let Some(heartbeat) = row.last_heartbeat else {
         return false;
     };
-    let now = Timestamp::now();
-    let then = SignedDuration::try_from(listed.elapsed())
+    let (now, instant) = now;
+    let then = SignedDuration::try_from(instant.saturating_duration_since(listed))
         .ok()
         .and_then(|ago| now.checked_sub(ago).ok());
     rules.is_stale(heartbeat, now) && then.is_some_and(|then| !rules.is_stale(heartbeat, then))
@@ -169,6 +185,11 @@ async fn look_up(
     };
     let mut ids = listing.named(&name);
     ids.retain(|id| gone_id.is_none_or(|gone| !id.eq_ignore_ascii_case(gone)));
+    only(ids)
+}
+
+/// The one id of a display name (pure).
+pub(super) fn only(mut ids: Vec<String>) -> Result<String, Box<Finding>> {
     match (ids.pop(), ids.is_empty()) {
         (Some(id), true) => Ok(id),
         (Some(_), false) => Err(gone(
@@ -218,11 +239,16 @@ async fn not_found(
             Err(trouble) => Err(finding(ctx, pass, &trouble, target, false).await),
         };
     }
+    Err(no_such(id))
+}
+
+/// No object has this id.
+pub(super) fn no_such(id: &str) -> Box<Finding> {
     let message = format!(
         "The tenant has no partner {id}: see the GraphConnection's status.partners, or add the partner in the Intune \
          admin center."
     );
-    Err(gone(Reason::PartnerNotFound, message))
+    gone(Reason::PartnerNotFound, message)
 }
 
 fn boxed(reason: Reason, message: String) -> Box<Finding> {

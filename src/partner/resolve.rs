@@ -34,43 +34,86 @@ pub enum Resolved {
     Wait,
 }
 
-fn stop(finding: Finding) -> Resolved {
-    Resolved::Stop(Box::new(finding))
+/// What is known of the connection that a resource names.
+pub(super) struct Known {
+    /// Whether it is there.
+    pub(super) exists: bool,
+    /// What its last pass has come to; `None` before the first one.
+    pub(super) verdict: Option<ConnectionVerdict>,
+    /// The cloud and the tenant that its session is for, where it has one.
+    pub(super) leads_to: Option<(&'static str, String)>,
+}
+
+/// What the step comes to, but for the session.
+pub(super) enum Way {
+    /// The pass goes on, with trouble of the connection's last pass that passes by itself.
+    Go(Option<ConnectionVerdict>),
+    /// The pass ends.
+    Stop(Box<Finding>),
+    /// The connection has not been looked at yet.
+    Wait,
+}
+
+fn stop(finding: Finding) -> Way {
+    Way::Stop(Box::new(finding))
 }
 
 /// Finds the session and the binding.
 #[must_use]
 pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
+    let (connection, enforce) = {
+        let index = ctx.index.lock();
+        let connection = index.connection_used_by(&pass.object).cloned();
+        (connection, index.enforces(&pass.object))
+    };
+    let connection = connection.as_ref();
+    let open = connection.and_then(|connection| ctx.sessions.get(connection));
+    let known = Known {
+        exists: connection.is_some(),
+        verdict: connection.and_then(|connection| ctx.sessions.verdict_of(connection)),
+        leads_to: open.as_ref().map(|open| (open.cloud.name(), open.tenant.clone())),
+    };
+    match (way(pass, known), open) {
+        (Way::Go(trouble), Some(open)) => Resolved::Go(Target {
+            session: open.session,
+            cloud: open.cloud.name(),
+            tenant: open.tenant,
+            bound: pass.status.partner_id.clone(),
+            enforce,
+            trouble,
+        }),
+        (Way::Stop(finding), _) => Resolved::Stop(finding),
+        (Way::Go(_) | Way::Wait, _) => Resolved::Wait,
+    }
+}
+
+/// Whether the pass goes on (pure).
+pub(super) fn way(pass: &Pass, known: Known) -> Way {
     let object = &pass.object;
     if object.spec.suspend == Some(true) {
         let message = "Suspended by spec.suspend: Graph is neither read nor written.";
         return stop(Finding::new(Reason::Suspended, message));
     }
     let name = &object.spec.connection_ref.name;
-    let (connection, enforce) = {
-        let index = ctx.index.lock();
-        let connection = index.connection_used_by(object).cloned();
-        (connection, index.enforces(object))
-    };
-    let Some(connection) = connection else {
+    if !known.exists {
         let message = format!("GraphConnection {name} does not exist in this namespace: create it.");
         return stop(Finding::new(Reason::ConnectionNotFound, message));
-    };
-    let Some(verdict) = ctx.sessions.verdict_of(&connection) else {
-        return Resolved::Wait;
+    }
+    let Some(verdict) = known.verdict else {
+        return Way::Wait;
     };
     let trouble = match verdict.reason {
         Reason::Connected => None,
         reason if reason.is_transient() => Some(verdict),
         _ => return stop(not_ready(name, &verdict)),
     };
-    let Some(open) = ctx.sessions.get(&connection) else {
-        return Resolved::Wait;
+    let Some((leads_to_cloud, leads_to_tenant)) = known.leads_to else {
+        return Way::Wait;
     };
     let status = &pass.status;
     if let Some(bound) = &status.partner_id {
         let (tenant, cloud) = (status.tenant_id.as_deref(), status.cloud.as_deref());
-        if tenant != Some(open.tenant.as_str()) || cloud != Some(open.cloud.name()) {
+        if tenant != Some(leads_to_tenant.as_str()) || cloud != Some(leads_to_cloud) {
             // Trouble that passes by itself comes first, here as everywhere.
             if let Some(ConnectionVerdict { reason, message }) = trouble {
                 return stop(Finding::new(reason, message));
@@ -84,14 +127,7 @@ pub fn resolve(ctx: &Context, pass: &Pass) -> Resolved {
             return stop(Finding::gone(Reason::TenantChanged, message));
         }
     }
-    Resolved::Go(Target {
-        session: open.session,
-        cloud: open.cloud.name(),
-        tenant: open.tenant,
-        bound: status.partner_id.clone(),
-        enforce,
-        trouble,
-    })
+    Way::Go(trouble)
 }
 
 fn not_ready(connection: &str, verdict: &ConnectionVerdict) -> Finding {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use compliance_partner_operator::api::{ComplianceManagementPartner, Condition, condition};
 use futures::{StreamExt as _, pin_mut};
 use harness::{PATIENCE, World, wait_for};
@@ -31,8 +31,15 @@ impl History {
     /// Begins to watch.
     pub async fn of(world: &World) -> anyhow::Result<Self> {
         let api = world.partners();
-        let from = api.list(&ListParams::default()).await?.metadata.resource_version;
-        let from = from.unwrap_or_default();
+        // A kind that was installed a moment ago is served, and not listed yet.
+        let from = wait_for("a list to begin from", PATIENCE, async || {
+            api.list(&ListParams::default())
+                .await?
+                .metadata
+                .resource_version
+                .context("no version")
+        })
+        .await?;
         let seen: Arc<Mutex<Vec<ComplianceManagementPartner>>> = Arc::default();
         let versions = Arc::clone(&seen);
         let watching = tokio::spawn(async move {
@@ -76,7 +83,7 @@ impl Drop for History {
     }
 }
 
-/// Checks what holds of all versions of a partner, however it fares.
+/// Checks what holds of all versions of a partner, and of whoever had its name before, however they fare.
 pub fn check(versions: &[ComplianceManagementPartner]) -> anyhow::Result<()> {
     let generation = |partner: &ComplianceManagementPartner| partner.metadata.generation.unwrap_or_default();
     let observed = |partner: &ComplianceManagementPartner| {
@@ -104,6 +111,9 @@ pub fn check(versions: &[ComplianceManagementPartner]) -> anyhow::Result<()> {
         );
     }
     for (before, after) in versions.iter().zip(versions.iter().skip(1)) {
+        if before.metadata.uid != after.metadata.uid {
+            continue;
+        }
         ensure!(
             observed(before) <= observed(after),
             "{} after {}",

@@ -24,3 +24,4 @@ mod shared_status;
 mod sync;
 mod told;
 mod watch;
+mod weather;

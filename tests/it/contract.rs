@@ -51,6 +51,7 @@
 //!   `lib::api::tests::reference::fields::every_property_of_graph_says_that_it_need_not_be_managed`
 //! - The default of status: `crd::reading::a_resource_that_nobody_has_looked_at_says_so`
 //! - A null is absent, and refused by name by server-side apply: `crd::writing::a_null_is_absent`,
+//!   `manifests::a_null_leaves_graph_alone_and_an_empty_list_clears`,
 //!   `crd::writing::a_null_deeper_within_is_absent_too`, `crd::writing::server_side_apply_refuses_each_null_by_name`
 //! - Booleans and ids are never read leniently: `crd::writing::a_boolean_is_never_read_from_text`,
 //!   `crd::documents::a_value_of_another_type_is_refused_by_the_name_of_its_field`
@@ -76,7 +77,8 @@
 //!   `faults::naming::an_object_that_is_not_there_or_goes_away_is_told`
 //! - Each CEL rule, pattern and length, both ways, by create, either apply, merge patch and replace:
 //!   `crd::rules::every_rule_takes_what_is_within_and_names_itself_where_it_refuses`,
-//!   `crd::rules::kubectl_apply_takes_and_refuses_the_same`, `crd::rules::kubectl_apply_takes_and_refuses_the_same_edits`
+//!   `crd::rules::kubectl_apply_takes_and_refuses_the_same`, `crd::rules::kubectl_apply_takes_and_refuses_the_same_edits`,
+//!   `crd::documents::the_largest_spec_is_taken_by_every_way`
 //! - `syncInterval`: what CEL takes, the code parses to the same value: `crd::intervals::the_schema_takes_exactly_what_the_code_reads`,
 //!   `crd::intervals::the_code_reads_what_cel_reads`
 //! - Lists in status are unique, timestamps valid, strings cut: `crd::status::a_status_is_taken_or_refused_whole`,
@@ -242,7 +244,8 @@
 //! - Consent by RBAC; the roles view, edit and admin:
 //!   `roles::view_reads_edit_writes_partners_and_only_admin_writes_connections`,
 //!   `kubectl::the_examples_are_applied_waited_for_and_shown`
-//! - References have no namespace: `crd::writing::a_reference_takes_no_namespace`
+//! - References have no namespace: `crd::writing::a_reference_takes_no_namespace`,
+//!   `manifests::a_reference_to_another_namespace_is_read_in_ones_own`
 //! - A session is keyed by Secret and spec: `connections::credentials::a_request_looks_at_the_secret_anew`
 //! - A refusal is remembered: `connections::credentials::a_wrong_secret_is_one_token_request_for_fifty_partners`
 //! - One trailing line end is cut: `lib::credentials::tests::one_trailing_line_end_is_cut_and_nothing_else`
@@ -257,7 +260,10 @@
 //! - Metrics: `binary::synced::the_program_syncs_and_tells_how_it_is`
 //!
 //! # What users read
-//! - The documents of README are taken: `crd::documents::the_documents_of_the_readme_are_taken`
+//! - README's documents are taken, its metrics served, its clouds ours:
+//!   `crd::documents::the_documents_of_the_readme_are_taken`,
+//!   `readme::the_metrics_of_the_readme_are_those_that_are_served`,
+//!   `lib::api::tests::reference::readme::every_cloud_has_its_row_with_its_hosts`
 //! - `kubectl explain`: `crd::explain::kubectl_explain_describes_every_field`,
 //!   `crd::explain::kubectl_explain_tells_each_field_of_spec_by_its_path`, `crd::explain::kubectl_explain_lists_both_kinds_whole`
 //! - The reference of fields and reasons: `lib::api::tests::reference::the_reference_is_what_the_code_says`

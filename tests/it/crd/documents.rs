@@ -157,6 +157,42 @@ async fn an_object_with_every_field_is_stored_as_it_is_written() -> Result<()> {
     Ok(())
 }
 
+/// All lists full of the longest entries: the rules must cost no more than the API server spends on an object, and what
+/// kubectl apply remembers must fit into an annotation.
+#[tokio::test]
+async fn the_largest_spec_is_taken_by_every_way() -> Result<()> {
+    let desk = Desk::new("largest").await?;
+    let kind = Kind::Partner;
+    let entry = |index: usize| {
+        let id = format!("{index:x>64}");
+        json!({ "target": { "type": "ConfigurationManagerCollection", "collectionId": id } })
+    };
+    let list: Vec<Value> = (0..500).map(entry).collect();
+    let patch = json!({
+        "displayName": "ü".repeat(256),
+        "syncInterval": "00001h00000m00000s",
+        "macOsEnrollmentAssignments": list,
+        "androidEnrollmentAssignments": list,
+        "iosEnrollmentAssignments": list,
+    });
+    let mut largest = kind.base();
+    merge(&mut largest, &patch);
+    for way in Way::ALL {
+        let stored =
+            super::desk::accepted(desk.try_spec(kind, way, &patch).await?).with_context(|| format!("{way:?}"))?;
+        ensure!(stored["spec"] == largest, "{way:?}");
+    }
+    let mut edited = largest.clone();
+    edited["suspend"] = json!(true);
+    for how in [&["apply"][..], &["apply", "--server-side"]] {
+        let name = if how.len() == 1 { "apply" } else { "server-side" };
+        let objects = [&largest, &edited].map(|spec| object(&kind.resource(), name, spec));
+        let stored = desk.kubectl_specs(how, &objects).await?;
+        ensure!(stored == [largest.clone(), edited.clone()], "{how:?}");
+    }
+    Ok(())
+}
+
 /// Whoever begins copies from there. Both kinds are shown there with their fields, without the apiVersion.
 #[tokio::test]
 async fn the_documents_of_the_readme_are_taken() -> Result<()> {

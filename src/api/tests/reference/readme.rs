@@ -10,6 +10,7 @@ use serde_json::json;
 use super::read;
 use crate::api::reason::{Applied, Effect, Pair, Reason, Timing};
 use crate::api::{CONDITION_TYPES, Condition, ConditionStatus};
+use crate::graph::cloud::Cloud;
 use crate::graph::model::decode_row;
 use crate::options::CommandLine;
 use crate::partner::status::{self, Blocked, HeartbeatRules, Judgement, Seen, Verdict};
@@ -323,4 +324,23 @@ fn every_flag_has_its_row_with_its_default() {
     told.sort();
     flags.sort();
     assert_eq!(told, flags);
+}
+
+/// What the table of clouds says of a tenant is where its tokens go.
+#[test]
+fn every_cloud_has_its_row_with_its_hosts() {
+    let rows = &tables("Clouds", "tenant")[0];
+    let told: BTreeSet<Vec<String>> = rows.iter().map(|cells| code(&cells[1..].join(" "))).collect();
+    let host = |origin: &str| origin.trim_start_matches("https://").to_owned();
+    let clouds: BTreeSet<Vec<String>> = Cloud::ALL
+        .into_iter()
+        .map(|cloud| {
+            vec![
+                cloud.name().to_owned(),
+                host(cloud.graph_root()),
+                host(cloud.authority()),
+            ]
+        })
+        .collect();
+    assert_eq!(told, clouds);
 }

@@ -17,7 +17,7 @@ use crate::graph::throttle::BudgetKey;
 use crate::graph::token::{TokenClient, TokenRequest};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::context::Context;
-use crate::runtime::object::{Connection, ObjectKey};
+use crate::runtime::object::{Connection, ObjectKey, Request};
 
 /// What the last pass of a connection has come to. Its partners go by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub(super) struct State {
     pub(super) backoff: Backoff,
     pub(super) trouble_since: Option<Instant>,
     pub(super) write_backoff: Backoff,
-    pub(super) request: Option<String>,
+    pub(super) request: Option<Request>,
 }
 
 impl State {
@@ -120,6 +120,7 @@ pub(super) fn open(ctx: &Context, object: &Connection) -> Result<Arc<Session>, C
     let mut sessions = ctx.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
     let stale = sessions.get(&object.key).is_none_or(|state| !state.is_of(object));
     if stale {
+        let handled = object.status.last_handled_reconcile_at.as_ref();
         let fresh = State {
             uid: object.uid.clone(),
             spec: object.spec.clone(),
@@ -129,7 +130,7 @@ pub(super) fn open(ctx: &Context, object: &Connection) -> Result<Arc<Session>, C
             backoff: Backoff::default(),
             trouble_since: None,
             write_backoff: Backoff::default(),
-            request: object.status.last_handled_reconcile_at.clone(),
+            request: object.request.clone().filter(|request| Some(&request.echo) == handled),
         };
         // A connection that has gone meanwhile has closed its session already.
         let there = ctx

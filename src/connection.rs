@@ -311,7 +311,8 @@ pub(crate) fn next_status(
 ) -> GraphConnectionStatus {
     let mut next = previous.clone();
     next.observed_generation = Some(object.generation);
-    next.last_handled_reconcile_at = object.request.clone().or(next.last_handled_reconcile_at);
+    let echo = object.request.as_ref().map(|request| request.echo.clone());
+    next.last_handled_reconcile_at = echo.or(next.last_handled_reconcile_at);
     next.conditions = status::judge(&previous.conditions, judgement, false, now);
     if judgement.reason.is_transient() {
         return next;

@@ -16,7 +16,7 @@ use crate::graph::model::{self, Platform, Property, decode_page};
 use crate::graph::session::{CredentialFailure, Trouble};
 use crate::partner::plan::plan;
 use crate::partner::plan::tests::{make, schema};
-use crate::partner::report::{Deeds, notices};
+use crate::partner::report::{Deeds, Ending, ending, notices};
 use crate::partner::status::{self, Binding, Blocked, HeartbeatRules, Judgement, Seen, Verdict};
 use crate::runtime::object::{Object, ObjectKey, Partner};
 use crate::runtime::text;
@@ -309,6 +309,24 @@ proptest! {
         for notice in notices(&before, &next, &deeds) {
             prop_assert!(notice.reason.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{:?}", notice.reason);
         }
+    }
+
+    #[test]
+    fn each_list_that_is_left_alone_is_named_with_room_for_advice(text in hostile()) {
+        let seen = model::decode_row(&row("p1", &text, false)).unwrap();
+        let spec = crate::api::partner::ComplianceManagementPartnerSpec {
+            mac_os_enrollment_assignments: Some(Vec::new()),
+            android_enrollment_assignments: Some(Vec::new()),
+            ios_enrollment_assignments: Some(Vec::new()),
+            ..make::nothing_managed()
+        };
+        let told = plan(&spec, &seen).unsupported_lists();
+        prop_assert!(told.len() <= 700, "{told}");
+        for platform in Platform::ALL {
+            prop_assert!(told.contains(Property::EnrollmentAssignments(platform).name()), "{told}");
+        }
+        let note = ending(Ending::Unsupported(told)).note;
+        prop_assert!(note.len() <= text::EVENT_NOTE_BYTES && note.contains("Clear them"), "{note}");
     }
 
     #[test]

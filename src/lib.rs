@@ -17,6 +17,7 @@
 //! | when polls happen | `connection.rs` |
 //! | what is told as events | `partner/report.rs` |
 //! | which changes lead to a pass | `runtime/index.rs` |
+//! | how foreign text is shown | `runtime/text.rs` |
 //! | what an older CRD lacks | `runtime/schema.rs` |
 
 pub mod api;

@@ -17,7 +17,7 @@ use crate::graph::throttle::BudgetKey;
 use crate::graph::token::{TokenClient, TokenRequest};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::context::Context;
-use crate::runtime::object::{Connection, ObjectKey};
+use crate::runtime::object::{Connection, ObjectKey, Request};
 
 /// What the last pass of a connection has come to. Its partners go by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +54,13 @@ pub(crate) struct State {
     pub(crate) backoff: Backoff,
     pub(crate) trouble_since: Option<Instant>,
     pub(crate) write_backoff: Backoff,
-    pub(crate) request: Option<String>,
+    pub(crate) request: Option<Request>,
 }
 
 impl State {
     /// What is known of a connection before its first pass.
     pub(crate) fn new(connection: &Connection, session: Option<Session>, random: f64) -> Self {
+        let handled = connection.status.last_handled_reconcile_at.as_ref();
         Self {
             uid: connection.uid.clone(),
             spec: connection.spec.clone(),
@@ -69,7 +70,10 @@ impl State {
             backoff: Backoff::default(),
             trouble_since: None,
             write_backoff: Backoff::default(),
-            request: connection.status.last_handled_reconcile_at.clone(),
+            request: connection
+                .request
+                .clone()
+                .filter(|request| Some(&request.echo) == handled),
         }
     }
 

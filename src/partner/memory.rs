@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::api::partner::ComplianceManagementPartnerStatus;
 use crate::runtime::backoff::Backoff;
-use crate::runtime::object::Written;
+use crate::runtime::object::{Request, Written};
 
 /// What passes remember of a partner. It goes with the object.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +26,7 @@ pub struct PartnerMemory {
     /// When drift was corrected within the last hour, oldest first, by field: at most three each.
     pub corrections: HashMap<&'static str, Vec<Instant>>,
     /// The generation and the request that the last pass acted on, also where its status could not be written.
-    pub handled: Option<(i64, Option<String>)>,
+    pub handled: Option<(i64, Option<Request>)>,
     /// The waits after writes of status that failed.
     pub write_backoff: Backoff,
     /// The generation that was last found in sync by this process.

@@ -22,7 +22,7 @@ use crate::graph::model;
 use crate::partner::memory::PartnerMemory;
 use crate::runtime::context::{Config, Context, Report};
 use crate::runtime::index::Index;
-use crate::runtime::object::{Key, ObjectKey, Partner};
+use crate::runtime::object::{Key, ObjectKey, Partner, Request};
 use crate::runtime::queue::Lane;
 use crate::runtime::write::{self, NotWritten};
 use report::Deeds;
@@ -42,7 +42,7 @@ pub struct Pass {
     pub wakes: u64,
     /// Whether somebody waits for this pass: spec was edited, or a pass was asked for.
     pub edit: bool,
-    /// The value of the annotation, where it is a new one.
+    /// The echo of the annotation's value, where that is a new one.
     pub request: Option<String>,
     /// What was done so far.
     pub deeds: Deeds,
@@ -159,10 +159,16 @@ fn begin(index: &Index, key: &ObjectKey) -> Option<Pass> {
     }
     let mut memory = entry.memory.clone();
     let status = object.newest_status(memory.written.as_ref()).clone();
+    let last = memory.handled.as_ref().and_then(|(_, request)| request.as_ref());
+    // The echo may be the same for two values; a process that has just begun knows no more than the echo.
+    let is_new = |request: &&Request| {
+        Some(&request.echo) != status.last_handled_reconcile_at.as_ref() || last.is_some_and(|last| last != *request)
+    };
     let request = object
         .request
-        .clone()
-        .filter(|request| Some(request) != status.last_handled_reconcile_at.as_ref());
+        .as_ref()
+        .filter(is_new)
+        .map(|request| request.echo.clone());
     let new_generation = status.observed_generation != Some(object.generation);
     let known = status.observed_generation.is_some_and(|generation| generation >= 0);
     // A status that could not be written does not make an edit of every later pass.

@@ -7,6 +7,9 @@ use crate::api::partner::{Assignment, ComplianceManagementPartnerSpec, Drift, Ta
 use crate::graph::model::{Partner, Patch, Platform, Property, Target, Value};
 use crate::runtime::text;
 
+/// Bound of the types of one list where they are told, in bytes.
+const TYPES_BYTES: usize = 200;
+
 /// What has to change in Graph for one object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -139,7 +142,8 @@ impl Plan {
             .join(", ")
     }
 
-    /// The lists that are left alone, each with the types that it holds.
+    /// The lists that are left alone, each with the types that it holds: short enough that advice fits behind it in a
+    /// message or a note.
     #[must_use]
     pub fn unsupported_lists(&self) -> String {
         self.unsupported
@@ -153,6 +157,7 @@ impl Plan {
                     .map(String::as_str)
                     .collect::<Vec<_>>()
                     .join(", ");
+                let types = text::clean_bytes(&types, TYPES_BYTES);
                 format!("{} ({types})", list.property.name())
             })
             .collect::<Vec<_>>()

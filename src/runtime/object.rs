@@ -1,6 +1,7 @@
 //! Resources as far as passes read them (pure): what a watch brings, less all metadata that nobody asks for.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -36,6 +37,28 @@ pub enum Key {
     Connection(ObjectKey),
 }
 
+/// A value of the annotation that asks for a pass. Two are equal where the whole values are, which may be longer than what
+/// is kept of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The value as status echoes it.
+    pub echo: String,
+    whole: u64,
+}
+
+impl Request {
+    /// From the whole value.
+    #[must_use]
+    pub fn new(value: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        Self {
+            echo: text::clean(value, text::REQUEST_CHARS),
+            whole: hasher.finish(),
+        }
+    }
+}
+
 /// A resource, as far as passes read it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object<Spec, Status> {
@@ -53,8 +76,8 @@ pub struct Object<Spec, Status> {
     pub deleting: bool,
     /// `metadata.finalizers`.
     pub finalizers: Vec<String>,
-    /// The value of the annotation that asks for a pass, as status echoes it.
-    pub request: Option<String>,
+    /// What the annotation that asks for a pass says.
+    pub request: Option<Request>,
     /// `spec`.
     pub spec: Spec,
     /// `status`, empty where there is none.
@@ -88,7 +111,8 @@ where
         request: resource
             .annotations()
             .get(RECONCILE_ANNOTATION)
-            .map(|value| text::clean(value, text::REQUEST_CHARS)),
+            .map(String::as_str)
+            .map(Request::new),
         spec,
         status,
     }

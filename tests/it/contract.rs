@@ -219,6 +219,8 @@
 //!   `sync::the_annotation_asks_for_a_pass_with_a_fresh_read`, `pace::a_request_is_one_fresh_read_and_one_status`,
 //!   `pace::a_request_that_comes_during_a_pass_is_handled_after_it`,
 //!   `connections::credentials::a_request_looks_at_the_secret_anew`
+//! - Any new value, cut to 256 characters: `foreign::rows::any_new_value_is_a_request_also_where_its_echo_is_the_same`,
+//!   `foreign::rows::what_rows_and_users_say_is_shown_clean_and_stops_nobody`
 //! - It bumps no generation: `crd::documents::a_request_for_a_sync_is_no_new_generation`
 //! - A request ends every backoff: `pace::a_request_ends_every_wait`,
 //!   `pace::a_request_to_a_connection_ends_its_waits_and_its_partners`
@@ -329,11 +331,15 @@
 //! - Never a secret or a token: `binary::secrets::no_secret_and_no_token_is_told_anywhere_at_the_most_talkative_level`,
 //!   `foreign::refusals::a_token_that_looks_like_any_word_is_not_repeated`,
 //!   `reasons::connections::no_message_of_a_connection_holds_its_secret`
-//! - Foreign strings: `foreign::rows::what_rows_and_users_say_is_shown_clean_and_stops_nobody`,
-//!   `foreign::refusals::what_graph_and_entra_refuse_with_is_told_clean_and_without_secrets`,
-//!   `foreign::rows::a_name_that_was_cut_inside_a_character_costs_no_neighbour`,
-//!   `lib::runtime::text::tests::cleaned_text_keeps_its_bounds_and_holds_nothing_unfit`,
-//!   `lib::house_tests::whatever_is_told_goes_out_by_a_door_that_cleans_it`
+//! - Foreign strings, of rows and of users: `foreign::rows::what_rows_and_users_say_is_shown_clean_and_stops_nobody`,
+//!   `foreign::rows::what_somebody_else_wrote_into_status_does_not_stop_its_writes`,
+//!   `foreign::rows::a_name_that_was_cut_inside_a_character_costs_no_neighbour`
+//! - Of Graph's and Entra's refusals: `foreign::refusals::what_graph_and_entra_refuse_with_is_told_clean_and_without_secrets`
+//! - What becomes of their characters, and the cuts: `lib::runtime::text::tests::cleaned_text_keeps_its_bounds_and_holds_nothing_unfit`,
+//!   `lib::runtime::text::tests::no_control_format_separator_or_private_character_passes`
+//! - They pass one function: `lib::house_tests::whatever_is_told_goes_out_by_a_door_that_cleans_it`,
+//!   `lib::house_tests::log_fields_are_words_of_ours_or_cleaned_and_cut`,
+//!   `lib::runtime::log::tests::a_record_is_one_line_that_may_be_shown_whatever_is_in_it`
 //! - A pass that changes nothing writes nothing: `sync::ten_idle_polls_are_one_list_each_and_write_nothing`,
 //!   `shared_status::a_condition_of_another_controller_stays_and_costs_no_write`,
 //!   `foreign::rows::what_somebody_else_wrote_into_status_does_not_stop_its_writes`,

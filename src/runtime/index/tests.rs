@@ -6,7 +6,7 @@ use super::*;
 use crate::api::connection::Auth;
 use crate::api::partner::ComplianceManagementPartnerStatus;
 use crate::partner::plan::tests::make;
-use crate::runtime::object::{Object, newer};
+use crate::runtime::object::{Object, Request, newer};
 
 fn key(namespace: u8, name: u8) -> ObjectKey {
     ObjectKey {
@@ -252,7 +252,7 @@ impl Model {
                     Happens::Finalizer(has) => {
                         partner.finalizers = has.then(|| crate::api::FINALIZER.to_owned()).into_iter().collect();
                     }
-                    Happens::Request(value) => partner.request = Some(value.to_string()),
+                    Happens::Request(value) => partner.request = Some(Request::new(&value.to_string())),
                     Happens::Status(value) => partner.status.partner_state = Some(value.to_string()),
                     _ => unreachable!("handled above"),
                 }

@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use compliance_partner_operator::runtime::text;
+use graph_simulator::Request;
 use harness::{PATIENCE, World, wait_for};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -256,5 +257,64 @@ async fn what_somebody_else_wrote_into_status_does_not_stop_its_writes() -> anyh
     let status = world.partners().get("jamf").await?.status.unwrap_or_default();
     let echo = status.last_handled_reconcile_at;
     assert_eq!(echo.as_deref(), Some("odd\u{fffd}\u{fffd}\u{fffd}echo"));
+    world.stop().await
+}
+
+/// Asks for a pass of both kinds with this value, in JSON.
+async fn ask(world: &World, value: &str) -> anyhow::Result<()> {
+    let (parameters, patch) = (
+        PatchParams::default(),
+        json!({"metadata": {"annotations": {RECONCILE_ANNOTATION: value}}}),
+    );
+    world
+        .partners()
+        .patch("jamf", &parameters, &Patch::Merge(&patch))
+        .await?;
+    world
+        .connections()
+        .patch("contoso", &parameters, &Patch::Merge(&patch))
+        .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_new_value_is_a_request_also_where_its_echo_is_the_same() -> anyhow::Result<()> {
+    let mut world = World::new("same-echo").await?;
+    world.row("p1", "Example Partner")?;
+    world.connect().await?;
+    world.partner("jamf", json!({"partnerRef": {"id": "p1"}})).await?;
+    world.start().await?;
+    world.in_sync("jamf").await?;
+    let long = "x".repeat(300);
+    for (first, second) in [
+        (format!("{long}1"), format!("{long}2")),
+        ("y\u{1}".to_owned(), "y\u{2}".to_owned()),
+    ] {
+        ask(&world, &first).await?;
+        wait_for("both echoes", PATIENCE, async || {
+            let partner = world.partners().get("jamf").await?.status.unwrap_or_default();
+            let connection = world.connections().get("contoso").await?.status.unwrap_or_default();
+            let echoes = [partner.last_handled_reconcile_at, connection.last_handled_reconcile_at];
+            ensure!(
+                echoes == [Some(text::clean(&first, 256)), Some(text::clean(&first, 256))],
+                "{echoes:?}"
+            );
+            Ok(())
+        })
+        .await?;
+        let (reads, lists) = (
+            world.graph().count(Request::is_get),
+            world.graph().count(Request::is_list),
+        );
+        ask(&world, &second).await?;
+        world
+            .graph()
+            .wait_for_requests(Request::is_get, reads + 1, PATIENCE)
+            .await?;
+        world
+            .graph()
+            .wait_for_requests(Request::is_list, lists + 1, PATIENCE)
+            .await?;
+    }
     world.stop().await
 }

@@ -189,6 +189,42 @@ async fn a_conflict_comes_before_all_that_the_object_itself_is() -> anyhow::Resu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trouble_of_the_older_one_hands_nothing_over_whatever_its_row_is() -> anyhow::Result<()> {
+    let mut gallery = Gallery::stage("younger", false).await?;
+    gallery.world.start().await?;
+    let rows = settled()?;
+    all_show(&gallery, &rows).await?;
+    next_second().await?;
+    let world = &gallery.world;
+    for row in &rows {
+        let spec = json!({"partnerRef": {"id": gallery.id(row.shown_by)}, "androidOnboarded": true});
+        world.partner(&format!("{}-younger", row.shown_by), spec).await?;
+    }
+    for row in &rows {
+        let reason = match row.shown_by {
+            // These hold nothing: they would not write, or not in this tenant.
+            "suspended" | "connectionnotfound" | "connectionstalled" | "tenantchanged" | "driftdetected" => "InSync",
+            // Nobody can read the object.
+            "graphunavailable" => "GraphUnavailable",
+            "partnernotfound" | "partnerambiguous" => "PartnerNotFound",
+            _ => "PartnerConflict",
+        };
+        is(world, &format!("{}-younger", row.shown_by), reason).await?;
+        let id = gallery.id(row.shown_by);
+        let sent = world.graph().count(|request| {
+            request.is_patch() && request.path.ends_with(&id) && request.properties().contains(&"androidOnboarded")
+        });
+        ensure!(sent == usize::from(reason == "InSync"), "{}: {sent} sent", row.reason);
+    }
+    ensure!(
+        gallery.world.graph().violations().is_empty(),
+        "{:?}",
+        gallery.world.graph().violations()
+    );
+    gallery.world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_conflict_comes_before_a_refusal_to_read() -> anyhow::Result<()> {
     let mut world = World::new("unread").await?;
     world.connect().await?;

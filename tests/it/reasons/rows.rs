@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use graph_simulator::Request;
-use harness::{PATIENCE, kstatus, wait_for};
+use graph_simulator::{IgnoreWrites, Request};
+use harness::{PATIENCE, World, kstatus, wait_for};
+use serde_json::json;
 
 use super::gallery::Gallery;
 use super::look::{self, PARTNERS, generations, judged, object, passes, shows, told, word};
 use super::{Row, row, shown};
 
 const KIND: &str = "ComplianceManagementPartner";
+
+const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(600);
@@ -232,5 +235,44 @@ async fn an_operator_that_starts_anew_comes_to_the_same_verdicts() -> anyhow::Re
         let after = object(&gallery.world, PARTNERS, row.shown_by).await?;
         assert_eq!(judged(&before), judged(&after), "{}", row.reason);
     }
-    gallery.world.stop().await
+    // What was told is not told again, be it as one more event or as one more in a series.
+    gallery.world.stop().await?;
+    for row in &rows {
+        let events = gallery.world.events(row.shown_by, row.reason).await?;
+        let warned = usize::from(row.ready == "False" && row.reason != "Verifying");
+        assert_eq!(events.len(), warned, "{}: {events:#?}", row.reason);
+        assert!(events.iter().all(|event| event.series.is_none()), "{events:#?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_had_no_effect_is_sent_again_when_graph_has_another_value() -> anyhow::Result<()> {
+    let mut world = World::new("other-value").await?;
+    world.connect().await?;
+    world.row(P1, "Example Partner")?;
+    let field = "iosEnrollmentAssignments";
+    world
+        .graph()
+        .ignore_writes(&world.tenant, P1, IgnoreWrites::fields([field]))?;
+    world
+        .partner(
+            "jamf",
+            json!({"partnerRef": {"id": P1}, field: [{"target": {"type": "AllLicensedUsers"}}]}),
+        )
+        .await?;
+    world.start().await?;
+    let ineffective = row("UpdateIneffective", "")?;
+    let ineffective = Row {
+        says: "iosEnrollmentAssignments",
+        ..ineffective
+    };
+    shows(&world, PARTNERS, "jamf", &ineffective).await?;
+    assert_eq!(world.patches(), 1);
+    let devices = json!([{"target": {"@odata.type": "#microsoft.graph.allDevicesAssignmentTarget"}}]);
+    world.graph().change_row(&world.tenant, P1, json!({field: devices}))?;
+    let sent = world.graph().wait_for_requests(Request::is_patch, 2, PATIENCE).await?;
+    assert_eq!(sent[1].properties(), [field]);
+    shows(&world, PARTNERS, "jamf", &ineffective).await?;
+    world.stop().await
 }

@@ -9,14 +9,12 @@ use serde_json::json;
 
 use super::gallery::Gallery;
 use super::look::{self, PARTNERS, generations, judged, object, passes, shows, told, word};
+use super::waits::{NEVER, SHORT, lengthen, only_those_of};
 use super::{Row, row, shown};
 
 const KIND: &str = "ComplianceManagementPartner";
 
 const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
-
-/// Longer than any test.
-const NEVER: Duration = Duration::from_secs(600);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_row_is_told_with_its_conditions_its_event_and_its_kstatus() -> anyhow::Result<()> {
@@ -107,32 +105,20 @@ async fn each_row_heals_by_itself_when_its_cause_is_gone() -> anyhow::Result<()>
     gallery.world.stop().await
 }
 
-/// The rows that are tried again by one of the waits.
-fn of_wait(rows: &[Row], wait: &str) -> Vec<Row> {
-    rows.iter().filter(|row| row.again == wait).copied().collect()
-}
-
-/// All waits are long but one: the rows of that one are passed over again and again, and no other is. A missing
-/// connection is looked for in the steps of the backoff, up to its own end.
+/// All waits are long but one.
 async fn only_that_wait_counts(gallery: &mut Gallery, wait: &'static str) -> anyhow::Result<()> {
     let mut config = gallery.world.config();
     let timing = &mut config.timing;
-    timing.sync_interval = NEVER;
-    (timing.slow, timing.very_slow) = (NEVER, NEVER);
-    timing.grace = [NEVER; 3];
-    (timing.backoff, timing.backoff_cap, timing.connection_cap) = (NEVER, NEVER, NEVER);
-    (timing.secret, timing.credentials, timing.credentials_cap) = (NEVER, NEVER, NEVER);
-    let short = Duration::from_millis(250);
+    lengthen(timing);
     match wait {
         "poll" => timing.sync_interval = Duration::from_secs(1),
-        "slow" => (timing.slow, timing.grace) = (short, [Duration::from_millis(10); 3]),
-        "very slow" => timing.very_slow = short,
-        "backoff" => (timing.backoff, timing.backoff_cap) = (short, short),
-        "on change, backoff to 1 min" => timing.connection_cap = short,
+        "slow" => (timing.slow, timing.grace) = (SHORT, [Duration::from_millis(10); 3]),
+        "very slow" => timing.very_slow = SHORT,
+        "backoff" => (timing.backoff, timing.backoff_cap) = (SHORT, SHORT),
+        "on change, backoff to 1 min" => timing.connection_cap = SHORT,
         other => anyhow::bail!("no wait {other}"),
     }
     gallery.world.start_with(config).await?;
-    let world = &gallery.world;
     let mut rows = shown()?;
     // Which of the two its partner shows depends on the grace reads.
     let other = if wait == "slow" {
@@ -141,36 +127,9 @@ async fn only_that_wait_counts(gallery: &mut Gallery, wait: &'static str) -> any
         "UpdateIneffective"
     };
     rows.retain(|row| row.reason != other);
-    // The steps of the backoff lead to the end that a missing connection has: where they are short, it is looked for.
+    // A missing connection is looked for in the steps of the backoff: where they are short, it is passed over too.
     rows.retain(|row| wait != "backoff" || row.reason != "ConnectionNotFound");
-    let retried = of_wait(&rows, wait);
-    ensure!(!retried.is_empty(), "no row is tried again by {wait}");
-    let others: Vec<Row> = rows.iter().filter(|row| row.again != wait).copied().collect();
-
-    let at_least = async |rows: &[Row], more: u64, than: &[u64]| {
-        wait_for(&format!("{more} more passes by {wait}"), PATIENCE, async || {
-            for (row, than) in rows.iter().zip(than) {
-                let count = passes(world, KIND, row.reason)?;
-                ensure!(count >= than + more, "{}: {count} of {than} + {more}", row.reason);
-            }
-            Ok(())
-        })
-        .await
-    };
-    let counts =
-        |rows: &[Row]| -> anyhow::Result<Vec<u64>> { rows.iter().map(|row| passes(world, KIND, row.reason)).collect() };
-    at_least(&rows, 1, &vec![0; rows.len()]).await?;
-    at_least(&retried, 2, &counts(&retried)?).await?;
-    let before = counts(&others)?;
-    at_least(&retried, 4, &counts(&retried)?).await?;
-    for ((row, before), after) in others.iter().zip(before).zip(counts(&others)?) {
-        ensure!(
-            before == after,
-            "{wait}: {} was passed over {before}, then {after} times",
-            row.reason
-        );
-    }
-    Ok(())
+    only_those_of(wait, &gallery.world, KIND, &rows).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use graph_simulator::{IgnoreWrites, Request};
 use harness::{PATIENCE, World, kstatus, wait_for};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::gallery::Gallery;
 use super::look::{self, PARTNERS, generations, judged, object, passes, shows, told, word};
@@ -234,4 +234,41 @@ async fn what_had_no_effect_is_sent_again_when_graph_has_another_value() -> anyh
     assert_eq!(sent[1].properties(), [field]);
     shows(&world, PARTNERS, "jamf", &ineffective).await?;
     world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_had_no_effect_is_no_news_when_another_field_is_corrected() -> anyhow::Result<()> {
+    let mut world = World::new("no-news").await?;
+    world.connect().await?;
+    world.row(P1, "Example Partner")?;
+    world
+        .graph()
+        .ignore_writes(&world.tenant, P1, IgnoreWrites::fields(["iosOnboarded"]))?;
+    world
+        .partner(
+            "jamf",
+            json!({"partnerRef": {"id": P1}, "iosOnboarded": true, "macOsOnboarded": false}),
+        )
+        .await?;
+    world.start().await?;
+    let ineffective = row("UpdateIneffective", "")?;
+    let before = shows(&world, PARTNERS, "jamf", &ineffective).await?;
+    let updated = |object: &Value| object.pointer("/status/lastUpdateTime").is_some();
+    ensure!(!updated(&before), "nothing took effect: {before:#}");
+    world.event("jamf", "UpdateIneffective").await?;
+    world
+        .graph()
+        .change_row(&world.tenant, P1, json!({"macOsOnboarded": true}))?;
+    let after = wait_for("the update that took effect", PATIENCE, async || {
+        let object = object(&world, PARTNERS, "jamf").await?;
+        ensure!(updated(&object), "{:#}", object["status"]);
+        Ok(object)
+    })
+    .await?;
+    assert_eq!(judged(&before), judged(&after), "the verdict on the rest stands");
+    assert_eq!(world.patches(), 2);
+    world.stop().await?;
+    let events = world.events("jamf", "UpdateIneffective").await?;
+    assert!(events.len() == 1 && events[0].series.is_none(), "{events:#?}");
+    Ok(())
 }

@@ -7,10 +7,11 @@
 //!
 //! - [`rows`]: each row's conditions, message, event and kstatus; when it is tried again; the way back;
 //! - [`outages`]: the rows of trouble that passes by itself, by what was before it;
-//! - [`precedence`]: of the rows that can apply at once the first one wins;
+//! - [`precedence`], [`changes`]: of the rows that can apply at once the first one wins;
 //! - [`connections`]: the reasons of a GraphConnection with a client secret;
 //! - [`scripts`]: what users' scripts wait for.
 
+mod changes;
 mod connections;
 mod gallery;
 mod look;
@@ -18,6 +19,7 @@ mod outages;
 mod precedence;
 mod rows;
 mod scripts;
+mod waits;
 
 use std::time::Duration;
 
@@ -120,6 +122,13 @@ fn read(table: &'static str) -> anyhow::Result<Vec<Row>> {
 fn shown() -> anyhow::Result<Vec<Row>> {
     let mut rows = read(TABLE)?;
     rows.retain(|row| row.shown_by != "–");
+    Ok(rows)
+}
+
+/// The rows of the gallery as they are after the grace reads.
+fn settled() -> anyhow::Result<Vec<Row>> {
+    let mut rows = shown()?;
+    rows.retain(|row| row.reason != "Verifying");
     Ok(rows)
 }
 

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use super::gallery::{refusal, refusal_of_a_change};
 use super::look::{CONNECTIONS, PARTNERS, judged, object, passes, shows, told};
+use super::waits::{SHORT, lengthen, only_those_of};
 use super::{Row, read, row};
 
 const KIND: &str = "GraphConnection";
 const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
-const NEVER: Duration = Duration::from_secs(600);
 
 /// The rows, with a connection for each, each in a tenant of its own, and a partner of the same name.
 struct Gallery {
@@ -176,54 +176,28 @@ async fn each_reason_of_a_connection_is_told_there_and_by_its_partner() -> anyho
     gallery.world.stop().await
 }
 
-/// All waits are long but one: the connections of that one are looked at again and again, and no other is.
+/// All waits are long but one.
 async fn only_that_wait_counts(gallery: &mut Gallery, wait: &'static str) -> anyhow::Result<()> {
     let mut config = gallery.world.config();
     let timing = &mut config.timing;
-    timing.sync_interval = NEVER;
-    (timing.slow, timing.very_slow, timing.secret) = (NEVER, NEVER, NEVER);
-    (timing.backoff, timing.backoff_cap) = (NEVER, NEVER);
-    (timing.credentials, timing.credentials_cap) = (NEVER, NEVER);
-    let short = Duration::from_millis(250);
+    lengthen(timing);
     match wait {
         "poll" => timing.sync_interval = Duration::from_secs(1),
-        "slow" => timing.slow = short,
-        "very slow" => timing.very_slow = short,
-        "backoff" => (timing.backoff, timing.backoff_cap) = (short, short),
-        "15 s" => timing.secret = short,
+        "slow" => timing.slow = SHORT,
+        "very slow" => timing.very_slow = SHORT,
+        "backoff" => (timing.backoff, timing.backoff_cap) = (SHORT, SHORT),
+        "15 s" => timing.secret = SHORT,
         other => bail!("no wait {other}"),
     }
+    gallery.world.graph().clear_log();
     gallery.world.start_with(config).await?;
-    let (world, rows) = (&gallery.world, &gallery.rows);
-    let (retried, others): (Vec<Row>, Vec<Row>) = rows.iter().copied().partition(|row| row.again == wait);
-    ensure!(!retried.is_empty(), "no row is tried again by {wait}");
-    let counts =
-        |rows: &[Row]| -> anyhow::Result<Vec<u64>> { rows.iter().map(|row| passes(world, KIND, row.reason)).collect() };
-    let at_least = async |rows: &[Row], more: u64, than: &[u64]| {
-        wait_for(&format!("{more} more passes by {wait}"), PATIENCE, async || {
-            for (row, than) in rows.iter().zip(than) {
-                let count = passes(world, KIND, row.reason)?;
-                ensure!(count >= than + more, "{}: {count} of {than} + {more}", row.reason);
-            }
-            Ok(())
-        })
-        .await
-    };
-    at_least(rows, 1, &vec![0; rows.len()]).await?;
-    at_least(&retried, 2, &counts(&retried)?).await?;
-    let before = counts(&others)?;
-    let tokens = world.graph().count(Request::is_token);
-    at_least(&retried, 4, &counts(&retried)?).await?;
-    for ((row, before), after) in others.iter().zip(before).zip(counts(&others)?) {
-        ensure!(
-            before == after,
-            "{wait}: {} was passed over {before}, then {after} times",
-            row.reason
-        );
-    }
+    only_those_of(wait, &gallery.world, KIND, &gallery.rows).await?;
     if wait == "15 s" {
         // The Secrets are looked at, and Entra is left alone: a refused credential has a backoff of its own.
-        assert_eq!(world.graph().count(Request::is_token), tokens);
+        let place = gallery.rows.iter().position(|row| row.reason == "CredentialsRejected");
+        let tenant = gallery.tenant(place.unwrap_or(99));
+        let asked = |request: &Request| request.is_token() && request.tenant.as_deref() == Some(tenant.as_str());
+        assert_eq!(gallery.world.graph().count(asked), 1);
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, ensure};
 use harness::{Kstatus, PATIENCE, World, kstatus, wait_for};
-use serde_json::Value;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
 
 use super::Row;
 
@@ -155,5 +156,23 @@ pub async fn told(world: &World, name: &str, row: &Row) -> anyhow::Result<()> {
         let events = world.events(name, row.reason).await?;
         ensure!(events.is_empty(), "{name}: {events:#?}");
     }
+    Ok(())
+}
+
+/// Waits until Ready of a partner has a reason at its generation.
+pub async fn is(world: &World, name: &str, reason: &str) -> anyhow::Result<Value> {
+    let status = if reason == "DriftDetected" || reason == "InSync" {
+        "True"
+    } else {
+        "False"
+    };
+    world.partner_is(name, "Ready", status, reason).await?;
+    object(world, PARTNERS, name).await
+}
+
+/// Changes something in a partner's spec.
+pub async fn edit(world: &World, name: &str, spec: Value) -> anyhow::Result<()> {
+    let patch = Patch::Merge(json!({"spec": spec}));
+    world.partners().patch(name, &PatchParams::default(), &patch).await?;
     Ok(())
 }

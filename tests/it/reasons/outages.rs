@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::gallery::{Gallery, refusal};
 use super::look::{CONNECTIONS, PARTNERS, judged, object, shows};
-use super::{Row, row, shown};
+use super::{Row, row, settled};
 
 const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 
@@ -21,13 +21,6 @@ const NOT_GRAPHS: [&str; 4] = [
     "connectionnotready",
     "connectionstalled",
 ];
-
-/// The rows of the gallery as they are after the grace reads.
-fn settled() -> anyhow::Result<Vec<Row>> {
-    let mut rows = shown()?;
-    rows.retain(|row| row.reason != "Verifying");
-    Ok(rows)
-}
 
 /// Asks for a pass with a fresh read, so that each of them runs into the trouble.
 async fn asked(gallery: &Gallery, name: &str, value: &str) -> anyhow::Result<()> {

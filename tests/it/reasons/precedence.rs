@@ -3,66 +3,41 @@
 //!
 //! | first | over | test |
 //! |---|---|---|
-//! | `Suspended`, `ConnectionNotFound`, `ConnectionNotReady` | each of the three after it, and every later row | [`what_needs_no_graph_comes_first`] |
-//! | `Throttled`, `GraphUnavailable` | every later row: of a generation that is not applied; what is applied and what is Stalled stays as it was | [`super::outages`]; `TenantChanged` that is new: [`trouble_comes_before_another_tenant`] |
-//! | `PartnerConflict` | every later row but `TenantChanged` and `DriftDetected` | [`a_conflict_comes_before_all_that_the_object_itself_is`], [`a_conflict_comes_before_a_refusal_to_read`] |
-//! | `PermissionDenied`, `TenantNotLicensed`, `RejectedByGraph` | `Verifying`, `UpdateIneffective` | [`a_refusal_comes_before_what_does_not_show`] |
-//! | the same | `UnsupportedTarget`, `DriftDetected`, `InSync` | [`an_unsupported_list_comes_last_but_for_what_is_only_observed`] |
-//! | `Verifying` | `UpdateIneffective` | [`a_refusal_comes_before_what_does_not_show`] |
-//! | `Verifying`, `UpdateIneffective` | `UnsupportedTarget` | [`an_unsupported_list_comes_last_but_for_what_is_only_observed`] |
+//! | `Suspended`, `ConnectionNotFound`, `ConnectionNotReady` | those of the three that come after it, and every later row | [`what_needs_no_graph_comes_first`] |
+//! | `Throttled`, `GraphUnavailable` | every later row, where the generation is not applied; what is applied and what is Stalled stays as it was | [`super::outages`] |
+//! | | `TenantChanged` that is new | [`trouble_comes_before_another_tenant`] |
+//! | | `Verifying` | [`super::changes::trouble_on_the_way_comes_before_a_change_that_does_not_show`] |
+//! | `PartnerConflict` | every later row but `TenantChanged` and `DriftDetected` | [`a_conflict_comes_before_all_that_the_object_itself_is`] |
+//! | | a refusal to read | [`a_conflict_comes_before_a_refusal_to_read`] |
+//! | `PermissionDenied`, `TenantNotLicensed`, `RejectedByGraph` | `Verifying`, `UpdateIneffective` | [`super::changes::a_refusal_comes_before_what_does_not_show`], and of reads [`super::changes::trouble_on_the_way_comes_before_a_change_that_does_not_show`] |
+//! | | `UnsupportedTarget` | [`super::changes::an_unsupported_list_comes_last_but_for_what_is_only_observed`] |
+//! | `Verifying` | `UpdateIneffective` | [`super::changes::a_refusal_comes_before_what_does_not_show`] |
+//! | `Verifying`, `UpdateIneffective` | `UnsupportedTarget` | [`super::changes::an_unsupported_list_comes_last_but_for_what_is_only_observed`] |
 //!
 //! What cannot apply at once:
-//! - `Throttled` and `GraphUnavailable`: a pass has one answer. Neither can two of `PermissionDenied`, `TenantNotLicensed` and
+//! - `Throttled` and `GraphUnavailable`: a pass has one answer. Nor can two of `PermissionDenied`, `TenantNotLicensed` and
 //!   `RejectedByGraph`: a refusal ends the pass, and what Graph would have said of the next request nobody knows.
-//! - `TenantChanged`, `PartnerNotFound` and `PartnerAmbiguous`: a bound id is not used in another tenant, so it is not looked
-//!   for there; an object that is found by neither id nor name is not found twice. Nor have they anything to compare,
-//!   which all rows from `Verifying` on need, or to send, which a refusal of a change needs.
+//! - `TenantChanged`, `PartnerNotFound` and `PartnerAmbiguous`: a bound id is not used in another tenant, so it is not
+//!   looked for there; and what has neither id nor name in Graph has not two of the name. None of them has anything to
+//!   send or to compare, which all rows after them need, but for a refusal to read, which ends the pass as above.
 //! - `PartnerConflict` and `TenantChanged`: a bound id that is not used claims nothing. See
 //!   [`trouble_comes_before_another_tenant`], where another resource holds the object in the tenant of before.
 //! - `PartnerConflict` and `DriftDetected`: what only observes is never in conflict.
-//! - `DriftDetected` and what only a change leads to (`RejectedByGraph` of a change, `Verifying`, `UpdateIneffective`): nothing
-//!   is sent. An unsupported list is `DriftDetected` then, and `UnsupportedTarget` does not apply.
-//! - `InSync` and every other row but for the first nine: it says that nothing is left to do.
-
-use std::time::Duration;
+//! - `DriftDetected` and what only a change leads to (a refusal of one, `Verifying`, `UpdateIneffective`): nothing is
+//!   sent. An unsupported list is `DriftDetected` then, and `UnsupportedTarget` does not apply.
+//! - `InSync` and a row from `TenantChanged` on: it says that nothing is left to do.
 
 use anyhow::ensure;
-use graph_simulator::{App, IgnoreWrites, Request, Script};
-use harness::{CLIENT_SECRET, PATIENCE, WRITE_ROLE, World, wait_for};
-use kube::api::{DeleteParams, Patch, PatchParams};
-use serde_json::{Value, json};
+use graph_simulator::{App, Script};
+use harness::{CLIENT_SECRET, WRITE_ROLE, World};
+use kube::api::DeleteParams;
+use serde_json::json;
 
-use super::gallery::{Gallery, next_second, refusal, refusal_of_a_change, strange};
-use super::look::{PARTNERS, judged, object, passes, shows};
-use super::{Row, row, shown};
+use super::gallery::{Gallery, next_second, refusal, refusal_of_a_change};
+use super::look::{PARTNERS, edit, is, shows};
+use super::{Row, row, settled};
 
-const KIND: &str = "ComplianceManagementPartner";
 const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
-const GROUP: &str = "7c1b0f5e-3f5a-4d0a-9f61-0d6f5a2b9b11";
-
-/// Waits until Ready of a partner has a reason at its generation.
-async fn is(world: &World, name: &str, reason: &str) -> anyhow::Result<Value> {
-    let status = if reason == "DriftDetected" || reason == "InSync" {
-        "True"
-    } else {
-        "False"
-    };
-    world.partner_is(name, "Ready", status, reason).await?;
-    object(world, PARTNERS, name).await
-}
-
-async fn edit(world: &World, name: &str, spec: Value) -> anyhow::Result<()> {
-    let patch = Patch::Merge(json!({"spec": spec}));
-    world.partners().patch(name, &PatchParams::default(), &patch).await?;
-    Ok(())
-}
-
-/// The rows of the gallery as they are after the grace reads.
-fn settled() -> anyhow::Result<Vec<Row>> {
-    let mut rows = shown()?;
-    rows.retain(|row| row.reason != "Verifying");
-    Ok(rows)
-}
 
 async fn all_show(gallery: &Gallery, rows: &[Row]) -> anyhow::Result<()> {
     for row in rows {
@@ -189,6 +164,42 @@ async fn a_conflict_comes_before_all_that_the_object_itself_is() -> anyhow::Resu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trouble_of_the_older_one_hands_nothing_over_whatever_its_row_is() -> anyhow::Result<()> {
+    let mut gallery = Gallery::stage("younger", false).await?;
+    gallery.world.start().await?;
+    let rows = settled()?;
+    all_show(&gallery, &rows).await?;
+    next_second().await?;
+    let world = &gallery.world;
+    for row in &rows {
+        let spec = json!({"partnerRef": {"id": gallery.id(row.shown_by)}, "androidOnboarded": true});
+        world.partner(&format!("{}-younger", row.shown_by), spec).await?;
+    }
+    for row in &rows {
+        let reason = match row.shown_by {
+            // These hold nothing: they would not write, or not in this tenant.
+            "suspended" | "connectionnotfound" | "connectionstalled" | "tenantchanged" | "driftdetected" => "InSync",
+            // Nobody can read the object.
+            "graphunavailable" => "GraphUnavailable",
+            "partnernotfound" | "partnerambiguous" => "PartnerNotFound",
+            _ => "PartnerConflict",
+        };
+        is(world, &format!("{}-younger", row.shown_by), reason).await?;
+        let id = gallery.id(row.shown_by);
+        let sent = world.graph().count(|request| {
+            request.is_patch() && request.path.ends_with(&id) && request.properties().contains(&"androidOnboarded")
+        });
+        ensure!(sent == usize::from(reason == "InSync"), "{}: {sent} sent", row.reason);
+    }
+    ensure!(
+        gallery.world.graph().violations().is_empty(),
+        "{:?}",
+        gallery.world.graph().violations()
+    );
+    gallery.world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_conflict_comes_before_a_refusal_to_read() -> anyhow::Result<()> {
     let mut world = World::new("unread").await?;
     world.connect().await?;
@@ -282,190 +293,5 @@ async fn trouble_comes_before_another_tenant() -> anyhow::Result<()> {
     world.connections().delete("moved", &DeleteParams::default()).await?;
     world.connection("moved", json!({})).await?;
     is(&world, "jamf", "DriftDetected").await?;
-    world.stop().await
-}
-
-/// The partners of the next two tests, by what Graph says to a change of theirs.
-const REFUSED: [(&str, &str); 3] = [
-    ("permissiondenied", "PermissionDenied"),
-    ("tenantnotlicensed", "TenantNotLicensed"),
-    ("rejectedbygraph", "RejectedByGraph"),
-];
-
-fn id(place: usize) -> String {
-    format!("aaaaaaaa-1111-4111-8111-0000000001{place:02}")
-}
-
-fn refuse(world: &World, name: &str, id: &str) -> anyhow::Result<u64> {
-    let answer = refusal_of_a_change(name)?;
-    Ok(world
-        .graph()
-        .script(Script::graph().method("PATCH").path(id).answer(answer)))
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_comes_before_what_does_not_show() -> anyhow::Result<()> {
-    let mut world = World::new("shows-not").await?;
-    world.connect().await?;
-    for (place, (name, _)) in REFUSED.iter().enumerate() {
-        world.row(&id(place), name)?;
-        world
-            .graph()
-            .ignore_writes(&world.tenant, &id(place), IgnoreWrites::fields(["iosOnboarded"]))?;
-        let spec = json!({"partnerRef": {"id": id(place)}, "iosOnboarded": true, "macOsOnboarded": false});
-        world.partner(name, spec).await?;
-    }
-    let mut config = world.config();
-    config.timing.sync_interval = Duration::from_secs(1);
-    config.timing.grace = [Duration::from_millis(500); 3];
-    config.timing.slow = Duration::from_millis(700);
-    config.timing.very_slow = Duration::from_millis(700);
-    world.start_with(config).await?;
-
-    for (place, (name, reason)) in REFUSED.iter().enumerate() {
-        let object = id(place);
-        // First while the change is waited for, then when that was given up.
-        for waited in ["Verifying", "UpdateIneffective"] {
-            if waited == "Verifying" {
-                edit(&world, name, json!({"androidOnboarded": false})).await?;
-            }
-            let waiting = is(&world, name, waited).await?;
-            let updated = waiting.pointer("/status/lastUpdateTime").is_some();
-            assert_eq!(updated, waited == "UpdateIneffective", "{waiting:#}");
-            let script = refuse(&world, name, &object)?;
-            world.graph().clear_log();
-            world
-                .graph()
-                .change_row(&world.tenant, &object, json!({"macOsOnboarded": true}))?;
-            is(&world, name, reason).await?;
-            // It is sent again and again, and what had no effect is not sent along.
-            let path = object.clone();
-            let sent = move |request: &Request| request.is_patch() && request.path.ends_with(&path);
-            for patch in world.graph().wait_for_requests(sent, 3, PATIENCE).await? {
-                assert_eq!(patch.properties(), ["macOsOnboarded"], "{name}, {waited}");
-            }
-            world.graph().remove_script(script);
-            let taken = |row: &Value| row["macOsOnboarded"] == false;
-            world
-                .graph()
-                .wait_for_row(&world.tenant, &object, taken, PATIENCE)
-                .await?;
-            is(&world, name, "UpdateIneffective").await?;
-        }
-        // A second change that does not show is waited for, whatever was given up before.
-        let rule = IgnoreWrites::fields(["iosOnboarded", "macOsOnboarded"]);
-        world.graph().ignore_writes(&world.tenant, &object, rule)?;
-        world
-            .graph()
-            .change_row(&world.tenant, &object, json!({"macOsOnboarded": true}))?;
-        is(&world, name, "Verifying").await?;
-        let given_up = is(&world, name, "UpdateIneffective").await?;
-        assert_eq!(
-            given_up["status"]["drift"].as_array().map(Vec::len),
-            Some(2),
-            "{given_up:#}"
-        );
-    }
-    world.stop().await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unsupported_list_comes_last_but_for_what_is_only_observed() -> anyhow::Result<()> {
-    let mut world = World::new("strange").await?;
-    world.connect().await?;
-    let names: Vec<(&str, &str)> = [&REFUSED[..], &[("updateineffective", "UpdateIneffective")]].concat();
-    let groups = json!([{"target": {"type": "Group", "groupId": GROUP}}]);
-    let mut refusals = Vec::new();
-    for (place, (name, reason)) in names.iter().enumerate() {
-        world.row(&id(place), name)?;
-        world.graph().change_row(
-            &world.tenant,
-            &id(place),
-            json!({"macOsEnrollmentAssignments": strange()}),
-        )?;
-        if *reason == "UpdateIneffective" {
-            let rule = IgnoreWrites::fields(["iosOnboarded"]);
-            world.graph().ignore_writes(&world.tenant, &id(place), rule)?;
-        } else {
-            refusals.push(refuse(&world, name, &id(place))?);
-        }
-        let spec = json!({
-            "partnerRef": {"id": id(place)}, "iosOnboarded": true, "macOsEnrollmentAssignments": groups,
-        });
-        world.partner(name, spec).await?;
-    }
-    let mut config = world.config();
-    config.timing.grace = [Duration::from_millis(700); 3];
-    world.start_with(config).await?;
-    is(&world, "updateineffective", "Verifying").await?;
-    for (name, reason) in &names {
-        let found = is(&world, name, reason).await?;
-        assert_eq!(found["status"]["drift"][0]["field"], "iosOnboarded", "{found:#}");
-    }
-    for script in refusals {
-        world.graph().remove_script(script);
-    }
-    let last = names.len() - 1;
-    world
-        .graph()
-        .change_row(&world.tenant, &id(last), json!({"iosOnboarded": true}))?;
-    for (name, _) in &names {
-        is(&world, name, "UnsupportedTarget").await?;
-    }
-    for (name, _) in &names {
-        edit(&world, name, json!({"managementPolicy": "Observe"})).await?;
-        is(&world, name, "DriftDetected").await?;
-    }
-    for (place, (name, _)) in names.iter().enumerate() {
-        let same = json!([{"target": {"@odata.type": "#microsoft.graph.groupAssignmentTarget", "groupId": GROUP}}]);
-        world
-            .graph()
-            .change_row(&world.tenant, &id(place), json!({"macOsEnrollmentAssignments": same}))?;
-        world.asked(name, "expressible").await?;
-        is(&world, name, "InSync").await?;
-    }
-    world.stop().await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn trouble_on_the_way_comes_before_a_change_that_does_not_show() -> anyhow::Result<()> {
-    let mut world = World::new("on-the-way").await?;
-    world.connect().await?;
-    world.row(P1, "Example Partner")?;
-    world
-        .graph()
-        .ignore_writes(&world.tenant, P1, IgnoreWrites::fields(["iosOnboarded"]))?;
-    world
-        .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
-        .await?;
-    let mut config = world.config();
-    config.timing.grace = [Duration::from_millis(1_500); 3];
-    world.start_with(config).await?;
-    is(&world, "jamf", "Verifying").await?;
-    for (status, code, reason) in [
-        (503, "ServiceUnavailable", "GraphUnavailable"),
-        (429, "TooManyRequests", "Throttled"),
-    ] {
-        let outage = world
-            .graph()
-            .script(Script::graph().answer(refusal(status, code, "Later.")));
-        shows(&world, PARTNERS, "jamf", &row(reason, "False")?).await?;
-        world.graph().remove_script(outage);
-        is(&world, "jamf", "Verifying").await?;
-    }
-    let given_up = is(&world, "jamf", "UpdateIneffective").await?;
-    assert_eq!(world.patches(), 1, "an outage is no reason to send it again");
-    // What is Stalled stays.
-    let outage = world
-        .graph()
-        .script(Script::graph().answer(refusal(503, "ServiceUnavailable", "Later.")));
-    wait_for("passes during the outage", PATIENCE, async || {
-        ensure!(passes(&world, KIND, "GraphUnavailable")? >= 3, "fewer");
-        Ok(())
-    })
-    .await?;
-    let still = object(&world, PARTNERS, "jamf").await?;
-    assert_eq!(judged(&given_up), judged(&still));
-    world.graph().remove_script(outage);
     world.stop().await
 }

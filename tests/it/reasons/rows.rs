@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use graph_simulator::Request;
-use harness::{PATIENCE, kstatus, wait_for};
+use graph_simulator::{IgnoreWrites, Request};
+use harness::{PATIENCE, World, kstatus, wait_for};
+use serde_json::{Value, json};
 
 use super::gallery::Gallery;
 use super::look::{self, PARTNERS, generations, judged, object, passes, shows, told, word};
+use super::waits::{NEVER, SHORT, lengthen, only_those_of};
 use super::{Row, row, shown};
 
 const KIND: &str = "ComplianceManagementPartner";
 
-/// Longer than any test.
-const NEVER: Duration = Duration::from_secs(600);
+const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_row_is_told_with_its_conditions_its_event_and_its_kstatus() -> anyhow::Result<()> {
@@ -104,32 +105,20 @@ async fn each_row_heals_by_itself_when_its_cause_is_gone() -> anyhow::Result<()>
     gallery.world.stop().await
 }
 
-/// The rows that are tried again by one of the waits.
-fn of_wait(rows: &[Row], wait: &str) -> Vec<Row> {
-    rows.iter().filter(|row| row.again == wait).copied().collect()
-}
-
-/// All waits are long but one: the rows of that one are passed over again and again, and no other is. A missing
-/// connection is looked for in the steps of the backoff, up to its own end.
+/// All waits are long but one.
 async fn only_that_wait_counts(gallery: &mut Gallery, wait: &'static str) -> anyhow::Result<()> {
     let mut config = gallery.world.config();
     let timing = &mut config.timing;
-    timing.sync_interval = NEVER;
-    (timing.slow, timing.very_slow) = (NEVER, NEVER);
-    timing.grace = [NEVER; 3];
-    (timing.backoff, timing.backoff_cap, timing.connection_cap) = (NEVER, NEVER, NEVER);
-    (timing.secret, timing.credentials, timing.credentials_cap) = (NEVER, NEVER, NEVER);
-    let short = Duration::from_millis(250);
+    lengthen(timing);
     match wait {
         "poll" => timing.sync_interval = Duration::from_secs(1),
-        "slow" => (timing.slow, timing.grace) = (short, [Duration::from_millis(10); 3]),
-        "very slow" => timing.very_slow = short,
-        "backoff" => (timing.backoff, timing.backoff_cap) = (short, short),
-        "on change, backoff to 1 min" => timing.connection_cap = short,
+        "slow" => (timing.slow, timing.grace) = (SHORT, [Duration::from_millis(10); 3]),
+        "very slow" => timing.very_slow = SHORT,
+        "backoff" => (timing.backoff, timing.backoff_cap) = (SHORT, SHORT),
+        "on change, backoff to 1 min" => timing.connection_cap = SHORT,
         other => anyhow::bail!("no wait {other}"),
     }
     gallery.world.start_with(config).await?;
-    let world = &gallery.world;
     let mut rows = shown()?;
     // Which of the two its partner shows depends on the grace reads.
     let other = if wait == "slow" {
@@ -138,36 +127,9 @@ async fn only_that_wait_counts(gallery: &mut Gallery, wait: &'static str) -> any
         "UpdateIneffective"
     };
     rows.retain(|row| row.reason != other);
-    // The steps of the backoff lead to the end that a missing connection has: where they are short, it is looked for.
+    // A missing connection is looked for in the steps of the backoff: where they are short, it is passed over too.
     rows.retain(|row| wait != "backoff" || row.reason != "ConnectionNotFound");
-    let retried = of_wait(&rows, wait);
-    ensure!(!retried.is_empty(), "no row is tried again by {wait}");
-    let others: Vec<Row> = rows.iter().filter(|row| row.again != wait).copied().collect();
-
-    let at_least = async |rows: &[Row], more: u64, than: &[u64]| {
-        wait_for(&format!("{more} more passes by {wait}"), PATIENCE, async || {
-            for (row, than) in rows.iter().zip(than) {
-                let count = passes(world, KIND, row.reason)?;
-                ensure!(count >= than + more, "{}: {count} of {than} + {more}", row.reason);
-            }
-            Ok(())
-        })
-        .await
-    };
-    let counts =
-        |rows: &[Row]| -> anyhow::Result<Vec<u64>> { rows.iter().map(|row| passes(world, KIND, row.reason)).collect() };
-    at_least(&rows, 1, &vec![0; rows.len()]).await?;
-    at_least(&retried, 2, &counts(&retried)?).await?;
-    let before = counts(&others)?;
-    at_least(&retried, 4, &counts(&retried)?).await?;
-    for ((row, before), after) in others.iter().zip(before).zip(counts(&others)?) {
-        ensure!(
-            before == after,
-            "{wait}: {} was passed over {before}, then {after} times",
-            row.reason
-        );
-    }
-    Ok(())
+    only_those_of(wait, &gallery.world, KIND, &rows).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -232,5 +194,81 @@ async fn an_operator_that_starts_anew_comes_to_the_same_verdicts() -> anyhow::Re
         let after = object(&gallery.world, PARTNERS, row.shown_by).await?;
         assert_eq!(judged(&before), judged(&after), "{}", row.reason);
     }
-    gallery.world.stop().await
+    // What was told is not told again, be it as one more event or as one more in a series.
+    gallery.world.stop().await?;
+    for row in &rows {
+        let events = gallery.world.events(row.shown_by, row.reason).await?;
+        let warned = usize::from(row.ready == "False" && row.reason != "Verifying");
+        assert_eq!(events.len(), warned, "{}: {events:#?}", row.reason);
+        assert!(events.iter().all(|event| event.series.is_none()), "{events:#?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_had_no_effect_is_sent_again_when_graph_has_another_value() -> anyhow::Result<()> {
+    let mut world = World::new("other-value").await?;
+    world.connect().await?;
+    world.row(P1, "Example Partner")?;
+    let field = "iosEnrollmentAssignments";
+    world
+        .graph()
+        .ignore_writes(&world.tenant, P1, IgnoreWrites::fields([field]))?;
+    world
+        .partner(
+            "jamf",
+            json!({"partnerRef": {"id": P1}, field: [{"target": {"type": "AllLicensedUsers"}}]}),
+        )
+        .await?;
+    world.start().await?;
+    let ineffective = row("UpdateIneffective", "")?;
+    let ineffective = Row {
+        says: "iosEnrollmentAssignments",
+        ..ineffective
+    };
+    shows(&world, PARTNERS, "jamf", &ineffective).await?;
+    assert_eq!(world.patches(), 1);
+    let devices = json!([{"target": {"@odata.type": "#microsoft.graph.allDevicesAssignmentTarget"}}]);
+    world.graph().change_row(&world.tenant, P1, json!({field: devices}))?;
+    let sent = world.graph().wait_for_requests(Request::is_patch, 2, PATIENCE).await?;
+    assert_eq!(sent[1].properties(), [field]);
+    shows(&world, PARTNERS, "jamf", &ineffective).await?;
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_had_no_effect_is_no_news_when_another_field_is_corrected() -> anyhow::Result<()> {
+    let mut world = World::new("no-news").await?;
+    world.connect().await?;
+    world.row(P1, "Example Partner")?;
+    world
+        .graph()
+        .ignore_writes(&world.tenant, P1, IgnoreWrites::fields(["iosOnboarded"]))?;
+    world
+        .partner(
+            "jamf",
+            json!({"partnerRef": {"id": P1}, "iosOnboarded": true, "macOsOnboarded": false}),
+        )
+        .await?;
+    world.start().await?;
+    let ineffective = row("UpdateIneffective", "")?;
+    let before = shows(&world, PARTNERS, "jamf", &ineffective).await?;
+    let updated = |object: &Value| object.pointer("/status/lastUpdateTime").is_some();
+    ensure!(!updated(&before), "nothing took effect: {before:#}");
+    world.event("jamf", "UpdateIneffective").await?;
+    world
+        .graph()
+        .change_row(&world.tenant, P1, json!({"macOsOnboarded": true}))?;
+    let after = wait_for("the update that took effect", PATIENCE, async || {
+        let object = object(&world, PARTNERS, "jamf").await?;
+        ensure!(updated(&object), "{:#}", object["status"]);
+        Ok(object)
+    })
+    .await?;
+    assert_eq!(judged(&before), judged(&after), "the verdict on the rest stands");
+    assert_eq!(world.patches(), 2);
+    world.stop().await?;
+    let events = world.events("jamf", "UpdateIneffective").await?;
+    assert!(events.len() == 1 && events[0].series.is_none(), "{events:#?}");
+    Ok(())
 }

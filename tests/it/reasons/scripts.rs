@@ -1,7 +1,8 @@
 //! What users' scripts wait for: `kubectl wait`, and kstatus before anybody has looked.
 
 use anyhow::ensure;
-use harness::{World, kstatus};
+use harness::{PATIENCE, World, kstatus, wait_for};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::look::{CONNECTIONS, PARTNERS, condition, generations, object, word};
@@ -118,5 +119,36 @@ async fn when_a_condition_turned_is_told_apart_from_when_it_was_judged() -> anyh
     let turned = object(&world, PARTNERS, "jamf").await?;
     assert_eq!(since(&after, "Ready"), since(&turned, "Ready"));
     assert_ne!(since(&after, "Synced"), since(&turned, "Synced"));
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_elses_finalizer_holds_is_terminating() -> anyhow::Result<()> {
+    let mut world = World::new("held").await?;
+    world.row(P1, "Example Partner")?;
+    world.connect().await?;
+    world.partner("jamf", json!({"partnerRef": {"id": P1}})).await?;
+    world.start().await?;
+    world.in_sync("jamf").await?;
+    world.connection_is("contoso", "True", "Connected").await?;
+    let finalizers = |finalizers: &[&str]| Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+    let (partners, connections) = (world.partners(), world.connections());
+    let (none, held) = (finalizers(&[]), finalizers(&["example.com/mine"]));
+    partners.patch("jamf", &PatchParams::default(), &held).await?;
+    connections.patch("contoso", &PatchParams::default(), &held).await?;
+    partners.delete("jamf", &DeleteParams::default()).await?;
+    connections.delete("contoso", &DeleteParams::default()).await?;
+    for (plural, name) in [(PARTNERS, "jamf"), (CONNECTIONS, "contoso")] {
+        let deleting = object(&world, plural, name).await?;
+        assert_eq!(kstatus(&deleting).await?.status, "Terminating");
+    }
+    partners.patch("jamf", &PatchParams::default(), &none).await?;
+    connections.patch("contoso", &PatchParams::default(), &none).await?;
+    wait_for("both gone", PATIENCE, async || {
+        let gone = partners.get_opt("jamf").await?.is_none() && connections.get_opt("contoso").await?.is_none();
+        ensure!(gone, "not yet");
+        Ok(())
+    })
+    .await?;
     world.stop().await
 }

@@ -386,3 +386,6 @@ pub fn was_in_sync(pass: &Pass) -> bool {
             )
     })
 }
+
+#[cfg(test)]
+mod tests;

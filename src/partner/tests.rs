@@ -1,21 +1,24 @@
 //! The pure core against a made-up world: whatever users, the portal, Microsoft, the API server and restarts do, and in
 //! whatever order, nothing is written that should not be, and once all is quiet every resource is as it should be.
 //!
-//! The interpreter of `operator.rs` takes the steps of a pass in the driver's order and leaves every decision to the code
+//! The interpreter of `passes.rs` takes the steps of a pass in the driver's order and leaves every decision to the code
 //! that decides in the driver too. What must hold is told anew, without that code: at each change of Graph in
 //! `claims.rs`, at each write of status in `kubernetes.rs`, at rest in `expected.rs`.
 
 mod claims;
+mod connections;
 mod expected;
 mod found;
 mod graph;
 mod kubernetes;
 mod operator;
+mod passes;
+mod waits;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use crate::api::LocalReference;
@@ -241,22 +244,32 @@ fn key((namespace, name): (&str, &str)) -> ObjectKey {
     }
 }
 
-/// An object as the API server makes it.
-fn made<Spec, Status>(world: &mut World, key: ObjectKey, spec: Spec, status: Status) -> Object<Spec, Status> {
-    let number = world.kubernetes.next_uid();
+/// An object that nobody has made yet.
+fn made_up<Spec, Status: Default>(key: ObjectKey, spec: Spec) -> Object<Spec, Status> {
     Object {
         key,
-        // Ids say nothing of age.
-        uid: format!("uid-{}-{number}", number * 7 % 10),
+        uid: String::new(),
         resource_version: String::new(),
         generation: 1,
-        // Whole seconds: several are made within one.
-        created: world.now().round(jiff::Unit::Minute).unwrap(),
+        created: Timestamp::UNIX_EPOCH,
         deleting: false,
         finalizer: false,
         request: None,
         spec,
+        status: Status::default(),
+    }
+}
+
+/// An object as the API server makes it.
+fn made<Spec, Status: Default>(world: &mut World, key: ObjectKey, spec: Spec, status: Status) -> Object<Spec, Status> {
+    let number = world.kubernetes.next_uid();
+    Object {
+        // Ids say nothing of age.
+        uid: format!("uid-{}-{number}", number * 7 % 10),
+        // Several are made within one unit of time.
+        created: world.now().round(jiff::Unit::Minute).unwrap(),
         status,
+        ..made_up(key, spec)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::api::partner::ManagementPolicy;
 use crate::api::reason::Reason;
 use crate::graph::model::Platform;
 use crate::partner::plan::plan;
+use crate::partner::plan::tests::make;
 use crate::partner::status::whole_seconds;
 use crate::runtime::index::connection_of;
 use crate::runtime::object::{ObjectKey, Partner};
@@ -87,11 +88,12 @@ fn expected(world: &World, partner: &Partner) -> Vec<Reason> {
     };
     let bound = binding(partner).expect("what was read is bound");
     let planned = plan(&partner.spec, &row.partner);
+    let equal = make::equal(&partner.spec, &row.partner);
+    assert_eq!(equal, planned.is_empty() && planned.unsupported.is_empty());
     let observes = partner.spec.management_policy == Some(ManagementPolicy::Observe)
         || connection.spec.access == Some(Access::ReadOnly);
     if observes {
-        let same = planned.is_empty() && planned.unsupported.is_empty();
-        return vec![if same { Reason::InSync } else { Reason::DriftDetected }];
+        return vec![if equal { Reason::InSync } else { Reason::DriftDetected }];
     }
     let partners = world.kubernetes.partners.values();
     let rivals = partners.filter(|other| {
@@ -103,8 +105,7 @@ fn expected(world: &World, partner: &Partner) -> Vec<Reason> {
         return vec![Reason::PartnerConflict];
     }
     if planned.is_empty() {
-        let same = planned.unsupported.is_empty();
-        return vec![if same {
+        return vec![if equal {
             Reason::InSync
         } else {
             Reason::UnsupportedTarget

@@ -49,7 +49,7 @@ pub async fn apply(
         match decide(pass, target.enforce, &seen, claim, grace) {
             Step::End(finding) => return Some(*finding),
             Step::Outdated => return None,
-            Step::Send(waiting, todo) => return send(ctx, pass, target, seen, waiting, todo, bound).await,
+            Step::Send(todo) => return send(ctx, pass, target, seen, todo, bound).await,
             Step::ReadAnew => {}
         }
         pass.memory.read_at = Some(Instant::now());
@@ -78,8 +78,8 @@ pub(super) enum Step {
     Outdated,
     /// Whatever will be written is read anew first: the listing may be as old as the interval.
     ReadAnew,
-    /// Send the plan. What stands beside it was sent before and does not show.
-    Send(Option<Unverified>, Plan),
+    /// Send this. What else differs was sent before and is waited for.
+    Send(Plan),
 }
 
 /// What is to be done about the row that was read (pure). `grace` is the number of grace reads.
@@ -92,6 +92,16 @@ pub(super) fn decide(
 ) -> Step {
     let end = |finding| Step::End(Box::new(finding));
     let planned = plan(&pass.object.spec, &seen.row);
+    // What was sent and still shows the value that it had before is waited for. Once it has shown another one, the old
+    // one is drift, also where it comes back unseen by the holder.
+    let generation = pass.object.generation;
+    let last = pass.memory.unverified.take();
+    let last = last.filter(|last| last.generation == generation);
+    let waited = last.is_some();
+    pass.memory.unverified = last.and_then(|mut last| {
+        last.sent.retain(|change| planned.changes.contains(change));
+        (!last.sent.is_empty()).then_some(last)
+    });
     if !enforce {
         return end(observed_only(&planned, seen));
     }
@@ -103,34 +113,22 @@ pub(super) fn decide(
     if !planned.is_empty() && !seen.fresh {
         return Step::ReadAnew;
     }
-    let generation = pass.object.generation;
-    let last = pass.memory.unverified.take();
-    let last = last.filter(|last| last.generation == generation);
     if planned.is_empty() {
-        return end(settled(&planned, seen, last.is_some()));
+        return end(settled(&planned, seen, waited));
     }
-    // What was sent and still shows the value that it had before is waited for; all else is sent.
-    let sent = last.as_ref().map(|last| last.sent.as_slice()).unwrap_or_default();
-    let (waiting, todo): (Vec<Change>, Vec<Change>) = planned
-        .changes
-        .iter()
-        .cloned()
-        .partition(|change| sent.contains(change));
-    if todo.is_empty()
-        && let Some(mut last) = last
-    {
+    let Some(last) = &mut pass.memory.unverified else {
+        return Step::Send(planned);
+    };
+    let sent = |change: &&Change| last.sent.contains(*change);
+    if planned.changes.iter().all(|change| sent(&change)) {
         last.reads = (last.reads + 1).min(grace);
-        last.sent = waiting;
-        let finding = unconfirmed(&last, grace);
-        pass.memory.unverified = Some(last);
+        let finding = unconfirmed(last, grace);
         return end(with(finding, seen, Some(planned)));
     }
-    let todo = Plan {
-        changes: todo,
+    Step::Send(Plan {
+        changes: planned.changes.iter().filter(|change| !sent(change)).cloned().collect(),
         unsupported: planned.unsupported,
-    };
-    let waiting = last.map(|last| Unverified { sent: waiting, ..last });
-    Step::Send(waiting, todo)
+    })
 }
 
 /// Whether this resource may write, by what the index has now.
@@ -256,13 +254,12 @@ fn unconfirmed(unverified: &Unverified, grace: usize) -> Finding {
     Finding::new(Reason::UpdateIneffective, message)
 }
 
-/// Sends what is to be sent and reads the object again. What is `waiting` was sent before and does not show.
+/// Sends what is to be sent and reads the object again.
 async fn send(
     ctx: &Context,
     pass: &mut Pass,
     target: &Target,
     before: Observed,
-    waiting: Option<Unverified>,
     todo: Plan,
     bound: &ObjectId,
 ) -> Option<Finding> {
@@ -282,15 +279,13 @@ async fn send(
         Err(trouble) => {
             let (outcome, request_id) = untaken(&trouble);
             audit(pass, &id, &todo, outcome, request_id);
-            // What was sent before is not sent again for it.
-            pass.memory.unverified = waiting;
             let finding = observe::finding(ctx, pass, &trouble, target, true).await;
             let planned = plan(&pass.object.spec, &before.row);
             return Some(with(*finding, &before, Some(planned)));
         }
     };
     audit(pass, &id, &todo, "taken", taken.request_id.as_deref());
-    was_taken(pass, waiting.as_ref(), &todo, Instant::now());
+    let waiting = was_taken(pass, &todo, Instant::now());
     let row = match target.session.get(&id, priority).await {
         Ok(row) => row,
         Err(trouble) => {
@@ -310,7 +305,9 @@ async fn send(
 }
 
 /// Remembers a change that Graph has answered with success (pure).
-pub(super) fn was_taken(pass: &mut Pass, waiting: Option<&Unverified>, todo: &Plan, now: Instant) {
+///
+/// Gives what was sent before that and does not show.
+pub(super) fn was_taken(pass: &mut Pass, todo: &Plan, now: Instant) -> Option<Unverified> {
     let drift = was_in_sync(pass);
     pass.deeds.updated = Some((todo.fields(), drift));
     if drift {
@@ -318,13 +315,15 @@ pub(super) fn was_taken(pass: &mut Pass, waiting: Option<&Unverified>, todo: &Pl
     }
     pass.memory.read_at = Some(now);
     // Where the read after it fails, the next pass knows that this was sent.
-    let mut sent = waiting.map(|waiting| waiting.sent.clone()).unwrap_or_default();
+    let waiting = pass.memory.unverified.take();
+    let mut sent = waiting.as_ref().map(|waiting| waiting.sent.clone()).unwrap_or_default();
     sent.extend(todo.changes.iter().cloned());
     pass.memory.unverified = Some(Unverified {
         generation: pass.object.generation,
         reads: 0,
         sent,
     });
+    waiting
 }
 
 /// Whether the row shows what was sent before it was read (pure): `todo` just now, what is `waiting` before that.

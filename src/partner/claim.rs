@@ -91,6 +91,26 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn only_the_holder_or_an_older_one_moves_the_claim(
+            claimants in prop::collection::vec(claimant(), 1..8),
+            which in any::<prop::sample::Index>(),
+            other in claimant(),
+        ) {
+            let order = |it: &Claimant<u32>| (it.created, it.uid.clone());
+            let before = holder(claimants.clone()).map(|it| order(&it));
+            // Another one takes the place of one of them: another spec, another state, or nobody at all.
+            let mut changed = claimants.clone();
+            let was = std::mem::replace(&mut changed[which.index(claimants.len())], other.clone());
+            let after = holder(changed).map(|it| order(&it));
+            let held = before == Some(order(&was));
+            let claims = other.eligible && !other.leaving && before.as_ref().is_none_or(|before| order(&other) < *before);
+            prop_assert!(held || claims || after == before);
+            prop_assert!(!claims || after == Some(order(&other)));
+        }
+    }
+
     #[test]
     fn ids_are_one_object_in_any_case() {
         assert_eq!(

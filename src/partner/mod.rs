@@ -413,3 +413,6 @@ pub fn was_in_sync(pass: &Pass) -> bool {
             )
     })
 }
+
+#[cfg(test)]
+mod tests;

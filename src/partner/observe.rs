@@ -52,11 +52,7 @@ pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<
     }
     pass.memory.read_at = Some(began);
     match target.session.get(&id, priority(pass)).await {
-        Ok(row) if is_renamed(pass, &row) => Err(boxed(
-            Reason::GraphUnavailable,
-            "The object was renamed while it was looked up; it is looked for again.".to_owned(),
-        )),
-        Ok(row) => Ok(observed(target, row, true)),
+        Ok(row) => Ok(observed(target, as_named(pass, &id, row)?, true)),
         Err(Trouble::Graph(failure)) if failure.kind == FailureKind::NotFound => {
             not_found(ctx, pass, target, &id, began).await
         }
@@ -64,10 +60,20 @@ pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<
     }
 }
 
-/// Whether a row that was found by its name has another one by now (pure).
-pub(super) fn is_renamed(pass: &Pass, row: &Partner) -> bool {
-    let wanted = &pass.object.spec.partner_ref.display_name;
-    pass.status.partner_id.is_none() && wanted.is_some() && row.display_name != *wanted
+/// Whether an object with this id is looked up by the name in spec: until it is bound, its name is what counts.
+fn is_by_name(pass: &Pass, id: &str) -> bool {
+    pass.object.spec.partner_ref.display_name.is_some() && pass.status.partner_id.as_deref() != Some(id)
+}
+
+/// The row with this id, read anew; where it was found by its name, it has that name still (pure).
+pub(super) fn as_named(pass: &Pass, id: &str, row: Partner) -> Result<Partner, Box<Finding>> {
+    if !is_by_name(pass, id) || row.display_name == pass.object.spec.partner_ref.display_name {
+        return Ok(row);
+    }
+    Err(boxed(
+        Reason::GraphUnavailable,
+        "The object was renamed while it was looked up; it is looked for again.".to_owned(),
+    ))
 }
 
 /// Edits go before polls at the budget's door.
@@ -136,7 +142,8 @@ pub(super) fn from_listing(
         .memory
         .read_at
         .map_or(listing.began >= pass.seen_at, |read| listing.began > read);
-    if !new {
+    // Nor may a name be bound on its word: the object may have been renamed since.
+    if !new || is_by_name(pass, id) {
         return Ok(None);
     }
     match listing.row(id) {
@@ -233,6 +240,7 @@ async fn not_found(
     if let Some(other) = other {
         return match target.session.get(&other, priority(pass)).await {
             Ok(row) => {
+                let row = as_named(pass, &other, row)?;
                 pass.deeds.rebound_from = target.bound.is_some().then(|| id.to_owned());
                 Ok(observed(target, row, true))
             }

@@ -14,7 +14,7 @@ const CLIENT: &str = "00001111-aaaa-2222-bbbb-3333cccc4444";
 const JAMF: &str = "d6d46d0d-6d0d-d6d4-0d6d-d4d60d6dd4d6";
 
 /// All that the `ClusterRole`, the consent in the namespace, and Kubernetes itself grant the operator.
-const GRANTED: [(&str, &str); 8] = [
+const GRANTED: [(&str, &str); 9] = [
     ("list", "compliancemanagementpartners"),
     ("watch", "compliancemanagementpartners"),
     ("list", "graphconnections"),

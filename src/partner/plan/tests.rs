@@ -68,6 +68,27 @@ proptest! {
     }
 
     #[test]
+    fn a_plan_is_empty_where_graph_has_what_spec_writes_down_and_then_alone(spec in make::spec(), row in make::row()) {
+        let left = |row: &Partner| {
+            let plan = plan(&spec, row);
+            plan.is_empty() && plan.unsupported.is_empty()
+        };
+        prop_assert_eq!(left(&row), make::equal(&spec, &row));
+        let after = taken(&row, &plan(&spec, &row).patch().to_json());
+        prop_assert_eq!(left(&after), make::equal(&spec, &after));
+        prop_assert!(left(&after) || !plan(&spec, &after).unsupported.is_empty());
+    }
+
+    #[test]
+    fn drift_names_the_fields_that_are_sent(spec in make::spec(), row in make::row()) {
+        let plan = plan(&spec, &row);
+        let drift: BTreeSet<_> = plan.drift().into_iter().map(|drift| drift.field).collect();
+        prop_assert_eq!(drift, sent(&plan));
+        let fields = plan.fields();
+        prop_assert_eq!(fields.split(", ").filter(|it| !it.is_empty()).count(), plan.changes.len());
+    }
+
+    #[test]
     fn what_a_plan_does_not_name_stays_as_it_was(spec in make::spec(), row in make::row()) {
         let plan = plan(&spec, &row);
         let after = taken(&row, &plan.patch().to_json());

@@ -1,3 +1,4 @@
+mod rows;
 mod table;
 mod world;
 

@@ -54,11 +54,17 @@ pub fn judged(object: &Value) -> Vec<Option<&Value>> {
 fn wanted<'a>(cell: &'a str, object: &'a Value, kind: &str) -> Option<&'a str> {
     match cell {
         "–" => None,
+        "as it was" => condition(object, kind).map(|condition| word(condition, "status")),
         "stays if True, else removed" => condition(object, kind)
             .map(|condition| word(condition, "status"))
             .filter(|status| *status == "True"),
         status => Some(status),
     }
+}
+
+/// Whether a cell leaves a condition as it was, its reason too.
+fn stays(cell: &str) -> bool {
+    cell.starts_with("stays") || cell == "as it was"
 }
 
 /// Waits until a resource shows a row; then all that the row says of it must be so: each condition's status, reason,
@@ -80,7 +86,7 @@ pub async fn shows(world: &World, plural: &str, name: &str, row: &Row) -> anyhow
         ];
         let reached = cells.iter().all(|(kind, cell)| {
             let (found, wanted) = (condition(&object, kind), wanted(cell, &object, kind));
-            let by_reason = |found| cell.starts_with("stays") || word(found, "reason") == row.reason;
+            let by_reason = |found| stays(cell) || word(found, "reason") == row.reason;
             found.map(|found| word(found, "status")) == wanted && found.is_none_or(by_reason)
         });
         ensure!(reached, "{:#}", object.get("status").unwrap_or(&Value::Null));
@@ -92,7 +98,7 @@ pub async fn shows(world: &World, plural: &str, name: &str, row: &Row) -> anyhow
     ensure!(status == row.kstatus, "{what}: kstatus says {status}: {message}");
     // On a timeout Helm prints this.
     ensure!(
-        status == "Current" || message.contains(row.says),
+        ["Current", "Terminating"].contains(&status.as_str()) || message.contains(row.says),
         "{what}: kstatus tells {message}"
     );
     Ok(found)
@@ -114,7 +120,7 @@ fn holds(object: &Value, row: &Row) -> anyhow::Result<()> {
             continue;
         };
         ensure!(word(found, "status") == status, "{kind} should be {status}");
-        if cell.starts_with("stays") {
+        if stays(cell) {
             continue;
         }
         ensure!(

@@ -1,5 +1,7 @@
 //! Specs and rows for tests, and a Graph that takes a PATCH.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -212,4 +214,46 @@ pub(crate) fn respelled(list: &[Assignment], seed: u64) -> Vec<Assignment> {
 /// A target as [`Target`] has it, for rows that are written out.
 pub(crate) fn group(number: u8) -> Target {
     Target::group(&format!("abcdef0{number}-0000-4000-8000-00000000abcd"))
+}
+
+/// Whether Graph has all that spec writes down, told plainly: by the text of both, lists as sets, GUIDs in any case.
+pub(crate) fn equal(spec: &Spec, row: &Partner) -> bool {
+    const KINDS: [(&str, &str, &str); 5] = [
+        ("Group", "groupAssignmentTarget", "groupId"),
+        ("ExclusionGroup", "exclusionGroupAssignmentTarget", "groupId"),
+        (
+            "ConfigurationManagerCollection",
+            "configurationManagerCollectionAssignmentTarget",
+            "collectionId",
+        ),
+        ("AllLicensedUsers", "allLicensedUsersAssignmentTarget", ""),
+        ("AllDevices", "allDevicesAssignmentTarget", ""),
+    ];
+    let (spec, row) = (serde_json::to_value(spec).unwrap(), wire(row));
+    let target = |kind: Option<(&str, &str, &str)>, target: &Json| {
+        let (kind, _, member) = kind?;
+        let id = target[member].as_str().unwrap_or_default();
+        let id = if member == "groupId" {
+            id.to_ascii_lowercase()
+        } else {
+            id.to_owned()
+        };
+        Some((kind.to_owned(), id))
+    };
+    let wanted = |entry: &Json| {
+        let kind = KINDS.into_iter().find(|(kind, _, _)| entry["target"]["type"] == *kind);
+        target(kind, &entry["target"])
+    };
+    let there = |entry: &Json| {
+        let named = |name: &str| entry["target"]["@odata.type"] == format!("#microsoft.graph.{name}");
+        target(KINDS.into_iter().find(|(_, name, _)| named(name)), &entry["target"])
+    };
+    Property::ALL.map(Property::name).iter().all(|name| match &spec[name] {
+        Json::Null => true,
+        Json::Array(entries) => {
+            let row = row[name].as_array().unwrap();
+            entries.iter().map(wanted).collect::<BTreeSet<_>>() == row.iter().map(there).collect()
+        }
+        value => row[name] == *value,
+    })
 }

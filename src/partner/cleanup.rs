@@ -26,8 +26,9 @@ use crate::runtime::object::{Connection, Key, Partner};
 use crate::runtime::queue::Lane;
 use crate::runtime::write::{self, NotWritten};
 
-/// What every message of a clean-up that waits ends with.
-const WAY_OUT: &str = "Set deletionPolicy: Retain to let the resource go and leave the object in Graph as it is.";
+/// What every message of a clean-up that waits begins with, so that no cut takes it away.
+const WAY_OUT: &str = "The resource goes once its Reset in Graph is done. To let it go at once and leave the object as it is, set \
+                       deletionPolicy: Retain.";
 
 /// Timestamps in status are whole seconds, cut off: one more makes sure that a time has passed.
 const ROUNDING: Duration = Duration::from_secs(1);
@@ -262,10 +263,10 @@ async fn blocked(ctx: &Context, pass: &mut Pass, reason: Reason, message: String
         return release(ctx, pass, vec![Ending::Abandoned(message)]).await;
     }
     let what_then = match patience {
-        Some(_) => "After --abandon-cleanup-after the operator lets go without a Reset.",
-        None => "The operator waits for it without end.",
+        Some(_) => "When this has stood for --abandon-cleanup-after, the operator lets go without a Reset.",
+        None => "The operator waits without end.",
     };
-    let told = format!("{message} {what_then} {WAY_OUT}");
+    let told = format!("{WAY_OUT} {what_then} {message}");
     let blocked = Blocked::Yes { reason, message: told };
     waits(Finding {
         no_later_than: left,
@@ -282,7 +283,7 @@ fn left_of(patience: Duration, pass: &Pass, now: Timestamp) -> Duration {
 }
 
 fn waiting(message: &str, blocked: Blocked) -> Finding {
-    let message = format!("A Reset in Graph is to be done before the resource goes. {message} {WAY_OUT}");
+    let message = format!("{WAY_OUT} {message}");
     Finding {
         blocked,
         ..Finding::new(Reason::Cleaning, message)

@@ -269,7 +269,7 @@
 //!   `reasons::precedence::trouble_comes_before_another_tenant`,
 //!   `reasons::changes::a_refusal_comes_before_what_does_not_show`,
 //!   `reasons::changes::an_unsupported_list_comes_last_but_for_what_is_only_observed`,
-//!   `reasons::precedence::trouble_on_the_way_comes_before_a_change_that_does_not_show`,
+//!   `reasons::changes::trouble_on_the_way_comes_before_a_change_that_does_not_show`,
 //!   `lib::partner::status::tests::table::reasons_take_precedence_in_the_order_of_the_rows`
 //! - `Cleaning`: `deletion::reset::a_graph_that_is_down_is_waited_for_also_through_a_restart`
 //! - `Suspended`: `claims::born_suspended_it_is_told_at_once_and_syncs_when_it_is_let`

@@ -417,7 +417,8 @@
 //!   `faults::outages::a_token_that_is_refused_is_replaced_once_and_nobody_sees_it`
 //! - `cloud` alone picks the addresses: `lib::graph::cloud::tests::each_cloud_has_its_own_root_and_scope`,
 //!   `lib::graph::cloud::tests::every_address_is_a_plain_https_origin`
-//! - A link or a redirect to another host is not followed, segments of a path are encoded: –
+//! - A link or a redirect to another host is not followed, segments of a path are encoded:
+//!   `hosts::a_token_goes_to_no_other_host`, `hosts::an_id_of_graphs_own_is_one_segment_of_the_path`
 //! - The roles view, edit and admin: `roles::view_reads_edit_writes_partners_and_only_admin_writes_connections`
 //!
 //! # Names that users script against

@@ -46,6 +46,7 @@
 //! - Each property of Graph is compared, told and sent:
 //!   `told::drift_tells_each_field_in_its_own_form_and_enforce_sends_just_that`
 //! - `observedGeneration` in every status write: `told::each_write_of_status_tells_the_generation_that_was_seen`,
+//!   `weather::whatever_happens_it_ends_well`,
 //!   `lib::partner::status::tests::world::whatever_happens_it_converges_and_then_is_quiet`
 //! - `tenantId`, `cloud`, `partnerId`, `displayName` as bound:
 //!   `sync::a_partner_that_agrees_already_becomes_ready_without_a_change`,
@@ -267,9 +268,9 @@
 //!   `reasons::precedence::a_conflict_comes_before_all_that_the_object_itself_is`,
 //!   `reasons::precedence::a_conflict_comes_before_a_refusal_to_read`,
 //!   `reasons::precedence::trouble_comes_before_another_tenant`,
-//!   `reasons::precedence::a_refusal_comes_before_what_does_not_show`,
-//!   `reasons::precedence::an_unsupported_list_comes_last_but_for_what_is_only_observed`,
-//!   `reasons::precedence::trouble_on_the_way_comes_before_a_change_that_does_not_show`,
+//!   `reasons::changes::a_refusal_comes_before_what_does_not_show`,
+//!   `reasons::changes::an_unsupported_list_comes_last_but_for_what_is_only_observed`,
+//!   `reasons::changes::trouble_on_the_way_comes_before_a_change_that_does_not_show`,
 //!   `lib::partner::status::tests::table::reasons_take_precedence_in_the_order_of_the_rows`
 //! - `Cleaning`: `deletion::reset::a_graph_that_is_down_is_waited_for_also_through_a_restart`
 //! - `Suspended`: `claims::born_suspended_it_is_told_at_once_and_syncs_when_it_is_let`
@@ -341,6 +342,7 @@
 //!   `lib::house_tests::log_fields_are_words_of_ours_or_cleaned_and_cut`,
 //!   `lib::runtime::log::tests::a_record_is_one_line_that_may_be_shown_whatever_is_in_it`
 //! - A pass that changes nothing writes nothing: `sync::ten_idle_polls_are_one_list_each_and_write_nothing`,
+//!   `weather::whatever_happens_it_ends_well`,
 //!   `shared_status::a_condition_of_another_controller_stays_and_costs_no_write`,
 //!   `foreign::rows::what_somebody_else_wrote_into_status_does_not_stop_its_writes`,
 //!   `schemas::an_older_crd_is_told_and_causes_no_write_loop`

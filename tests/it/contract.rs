@@ -122,6 +122,7 @@
 //!   `crd::rules::kubectl_apply_takes_and_refuses_the_same_edits`
 //! - `syncInterval`: what CEL takes, the code parses to the same value:
 //!   `crd::intervals::the_schema_takes_exactly_what_the_code_reads`, `crd::intervals::the_code_reads_what_cel_reads`
+//! - So is everything else that the schema takes: `crd::typed::what_the_schema_takes_the_code_reads_to_the_same_value`
 //! - Lists in status are unique, timestamps valid, strings cut: `crd::status::a_status_is_taken_or_refused_whole`,
 //!   `connections::tenants::what_status_lists_of_the_collection_is_unique_and_bounded`,
 //!   `lib::partner::status::tests::a_status_is_one_that_the_api_server_takes`,

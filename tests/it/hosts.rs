@@ -10,6 +10,8 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::binary::Running;
+
 const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 
 /// An address that nobody has business with. It counts who comes, whatever they would say.
@@ -121,6 +123,48 @@ async fn a_token_goes_to_no_other_host() -> anyhow::Result<()> {
     let violations = world.graph().violations();
     ensure!(violations.is_empty(), "{violations:?}");
     world.stop().await
+}
+
+/// What Microsoft's libraries take from there would send the secret to whoever can set a variable of the pod.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_environment_names_no_host_and_no_credential() -> anyhow::Result<()> {
+    let world = World::new("environment").await?;
+    world.row(P1, "Example Partner")?;
+    world.connect().await?;
+    world
+        .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
+        .await?;
+    let elsewhere = Elsewhere::open().await?;
+    let url = format!("https://127.0.0.1:{}/", elsewhere.port);
+    let environment: Vec<(&str, &str)> = [
+        "AZURE_AUTHORITY_HOST",
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+        "IDENTITY_ENDPOINT",
+        "IMDS_ENDPOINT",
+        "MSI_ENDPOINT",
+        "GRAPH_ENDPOINT",
+    ]
+    .into_iter()
+    .map(|name| (name, url.as_str()))
+    .chain([
+        ("AZURE_CLOUD", "AzureUSGovernment"),
+        ("AZURE_TENANT_ID", "eeeeeeee-5555-4555-8555-000000000000"),
+        ("AZURE_CLIENT_ID", "eeeeeeee-5555-4555-8555-000000000001"),
+        ("AZURE_CLIENT_SECRET", "of-the-environment"),
+        ("IDENTITY_HEADER", "x"),
+    ])
+    .collect();
+    let operator = Running::of_in(&world, &[], &environment).await?;
+    world.in_sync("jamf").await?;
+    operator.stop().await?;
+    assert_eq!(elsewhere.visits.load(Ordering::SeqCst), 0);
+    let tokens = world.graph().requests_where(Request::is_token);
+    ensure!(!tokens.is_empty(), "none was asked for");
+    for request in tokens {
+        assert_eq!(request.tenant.as_deref(), Some(world.tenant.as_str()));
+        assert_eq!(request.client_id.as_deref(), Some(world.client_id.as_str()));
+    }
+    Ok(())
 }
 
 /// Where the object is known by its name, the id is whatever Graph says.

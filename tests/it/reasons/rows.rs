@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use graph_simulator::{IgnoreWrites, Request};
-use harness::{PATIENCE, World, kstatus, wait_for};
+use harness::{NEVER, PATIENCE, World, kstatus, wait_for};
 use serde_json::{Value, json};
 
 use super::gallery::Gallery;
 use super::look::{self, PARTNERS, generations, judged, object, passes, shows, told, word};
-use super::waits::{NEVER, SHORT, lengthen, only_those_of};
+use super::waits::{SHORT, lengthen, only_those_of};
 use super::{Row, row, shown};
 
 const KIND: &str = "ComplianceManagementPartner";

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::audit;
 use super::claim::ObjectId;
 use super::cleanup;
 use super::observe::{self, Observed};
@@ -10,14 +11,12 @@ use super::plan::{Change, Plan, plan};
 use super::resolve::{self, Target};
 use super::{Finding, Pass, was_in_sync};
 use crate::api::reason::Reason;
-use crate::graph::error::FailureKind;
 use crate::graph::session::Trouble;
 use crate::partner::memory::Unverified;
 use crate::runtime::context::Context;
 use crate::runtime::index::Index;
 use crate::runtime::object::Key;
 use crate::runtime::queue::Lane;
-use crate::runtime::text;
 
 /// Corrections of one field within this time count together.
 const CONTEST_WINDOW: Duration = Duration::from_secs(3_600);
@@ -277,14 +276,13 @@ async fn send(
         Ok(taken) => taken,
         Err(Trouble::Superseded) => return None,
         Err(trouble) => {
-            let (outcome, request_id) = untaken(&trouble);
-            audit(pass, &id, &todo, outcome, request_id);
+            audit::untaken(pass, &id, &todo, &trouble);
             let finding = observe::finding(ctx, pass, &trouble, target, true).await;
             let planned = plan(&pass.object.spec, &before.row);
             return Some(with(*finding, &before, Some(planned)));
         }
     };
-    audit(pass, &id, &todo, "taken", taken.request_id.as_deref());
+    audit::taken(pass, &id, &todo, &taken);
     let waiting = was_taken(pass, &todo, Instant::now());
     let row = match target.session.get(&id, priority).await {
         Ok(row) => row,
@@ -388,32 +386,4 @@ fn contested(pass: &mut Pass, planned: &Plan, now: Instant) -> Option<String> {
         }
     }
     (!fields.is_empty()).then(|| fields.join(", "))
-}
-
-/// How a change ended that Graph did not answer with success. Without an answer nobody knows.
-pub(super) fn untaken(trouble: &Trouble) -> (&'static str, Option<&str>) {
-    match trouble {
-        Trouble::Graph(failure) if failure.status.is_some() => ("refused", failure.request_id.as_deref()),
-        Trouble::Graph(failure) if failure.kind != FailureKind::Throttled => ("unknown", None),
-        _ => ("not sent", None),
-    }
-}
-
-/// One line for each write, for whoever has to answer who changed what.
-pub(super) fn audit(pass: &Pass, id: &str, planned: &Plan, outcome: &str, request_id: Option<&str>) {
-    let fields: serde_json::Map<String, serde_json::Value> = planned
-        .drift()
-        .into_iter()
-        .map(|drift| (drift.field.clone(), serde_json::json!(drift)))
-        .collect();
-    let line = serde_json::json!({
-        "resource": pass.object.key.to_string(),
-        "uid": pass.object.uid,
-        "generation": pass.object.generation,
-        "partnerId": text::clean(id, text::ID_CHARS),
-        "fields": fields,
-        "outcome": outcome,
-        "requestId": request_id,
-    });
-    tracing::info!(target: "audit", "{line}");
 }

@@ -11,7 +11,7 @@ use super::plan;
 use super::report::{self, Ending};
 use super::resolve::session_is_current;
 use super::status::{Blocked, CLEANUP_BLOCKED};
-use super::{Finding, Pass, apply, keep};
+use super::{Finding, Pass, audit, keep};
 use crate::api::partner::DeletionPolicy;
 use crate::api::reason::Reason;
 use crate::api::{ComplianceManagementPartner, FINALIZER, condition};
@@ -168,14 +168,13 @@ async fn reset(ctx: &Context, pass: &mut Pass, session: &Session) -> Result<Vec<
     let may = || still_asked_for(ctx, pass);
     match session.patch(&id, &planned.patch(), Priority::Edit, &may).await {
         Ok(taken) => {
-            apply::audit(pass, &id, &planned, "taken", taken.request_id.as_deref());
+            audit::taken(pass, &id, &planned, &taken);
             told(ctx, pass, Ending::Reset(planned.fields()));
             Ok(endings)
         }
         Err(Trouble::Superseded) => Err(Trouble::Superseded),
         Err(trouble) => {
-            let (outcome, request_id) = apply::untaken(&trouble);
-            apply::audit(pass, &id, &planned, outcome, request_id);
+            audit::untaken(pass, &id, &planned, &trouble);
             let gone = matches!(&trouble, Trouble::Graph(failure) if failure.kind == FailureKind::NotFound);
             if gone { Ok(Vec::new()) } else { Err(trouble) }
         }

@@ -1,6 +1,7 @@
 //! The reconcile of a `ComplianceManagementPartner`, one file a step.
 
 pub mod apply;
+pub mod audit;
 pub mod claim;
 pub mod cleanup;
 pub mod memory;

@@ -2,7 +2,6 @@
 
 use super::status::STALE;
 use crate::api::partner::ComplianceManagementPartnerStatus as Status;
-use crate::api::reason::Reason;
 use crate::api::{Condition, ConditionStatus, condition};
 use crate::runtime::events::Notice;
 
@@ -134,10 +133,6 @@ pub fn ready_turned_false(previous: &[Condition], next: &[Condition]) -> Option<
     let ready = condition(next, "Ready").filter(|ready| ready.status == ConditionStatus::False)?;
     let was = condition(previous, "Ready");
     if was.is_some_and(|was| was.status == ConditionStatus::False && was.reason == ready.reason) {
-        return None;
-    }
-    // A change that Graph takes its time to show is no trouble yet.
-    if ready.reason == Reason::Verifying.as_str() {
         return None;
     }
     Some(Notice {

@@ -170,7 +170,12 @@ async fn learn_identity(context: Arc<Context>) {
 
 /// Once the first passes are on their way, which do not wait for it.
 fn compare_schemas(context: &Context) -> JoinHandle<()> {
-    tokio::spawn(schema::watch(context.writer.clone(), context.config.timing.slow))
+    let Writer {
+        client,
+        metrics,
+        installed,
+    } = context.writer.clone();
+    tokio::spawn(schema::watch(client, metrics, installed, context.config.timing.slow))
 }
 
 fn start_passes(context: &Arc<Context>, passes: &mut JoinSet<Report>) {

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::metrics::Metrics;
 use super::text;
-use super::write::Writer;
 use crate::api;
 
 /// What the API server publishes of the kinds' group. Every account may read it, so it takes no right of its own.
@@ -136,10 +136,10 @@ struct Components {
 
 /// Looks for missing fields at once, then each `interval` and where there is doubt; tells what it finds when that has
 /// changed.
-pub async fn watch(writer: Writer, interval: Duration) {
+pub async fn watch(client: Client, metrics: Metrics, installed: Installed, interval: Duration) {
     let mut told: Option<Vec<(&'static str, Missing)>> = None;
     loop {
-        let found = match tokio::time::timeout(LONGEST_READ, missing(&writer.client)).await {
+        let found = match tokio::time::timeout(LONGEST_READ, missing(&client)).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
                 let error = text::clean(&error.to_string(), 300);
@@ -150,14 +150,14 @@ pub async fn watch(writer: Writer, interval: Duration) {
             Err(_) => continue,
         };
         if told.as_ref() != Some(&found) {
-            writer.installed.know(&found);
+            installed.know(&found);
             for (kind, fields) in &found {
                 tell(kind, fields, told.is_some());
-                writer.metrics.fields_missing(kind, fields.len());
+                metrics.fields_missing(kind, fields.len());
             }
             told = Some(found);
         }
-        let _ = tokio::time::timeout(interval, writer.installed.0.doubt.notified()).await;
+        let _ = tokio::time::timeout(interval, installed.0.doubt.notified()).await;
     }
 }
 

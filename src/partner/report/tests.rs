@@ -117,6 +117,7 @@ fn ready_is_told_when_it_turns_false_and_with_its_reason() {
         told((Unknown, "Throttled"), (False, "PermissionDenied")),
         ["PermissionDenied"]
     );
+    assert_eq!(told((True, "InSync"), (False, "Verifying")), ["Verifying"]);
     assert_eq!(
         told((False, "Verifying"), (False, "UpdateIneffective")),
         ["UpdateIneffective"]
@@ -126,8 +127,6 @@ fn ready_is_told_when_it_turns_false_and_with_its_reason() {
         ((False, "RejectedByGraph"), (True, "InSync")),
         ((True, "InSync"), (Unknown, "Throttled")),
         ((True, "InSync"), (True, "DriftDetected")),
-        // Graph takes its time to show a change: that is no trouble yet.
-        ((True, "InSync"), (False, "Verifying")),
     ] {
         assert_eq!(told(from, to), Vec::<String>::new(), "{from:?} {to:?}");
     }

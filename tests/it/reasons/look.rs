@@ -151,10 +151,9 @@ pub fn passes(world: &World, kind: &str, outcome: &str) -> anyhow::Result<u64> {
     Ok(count.parse()?)
 }
 
-/// The event that goes with a row: a Warning where Ready is False, and none of this name where it is not. A change that
-/// Graph takes its time to show is no trouble yet.
+/// The event that goes with a row: a Warning where Ready is False, and none of this name where it is not.
 pub async fn told(world: &World, name: &str, row: &Row) -> anyhow::Result<()> {
-    if row.ready == "False" && row.reason != "Verifying" {
+    if row.ready == "False" {
         let (kind, note) = world.event(name, row.reason).await?;
         ensure!(kind == "Warning", "{name}: the event {} is {kind}", row.reason);
         ensure!(note.contains(row.says), "{name}: the event {} says {note}", row.reason);

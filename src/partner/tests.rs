@@ -122,7 +122,7 @@ fn assignments() -> impl Strategy<Value = Assignments> {
 
 prop_compose! {
     fn spec()(
-        reference in 0..6_usize,
+        reference in 0..7_usize,
         policy in prop_oneof![
             4 => Just(None),
             1 => Just(Some(ManagementPolicy::Enforce)),
@@ -134,7 +134,7 @@ prop_compose! {
         flags in prop::array::uniform3(prop::option::of(any::<bool>())),
         lists in prop::array::uniform2(prop::option::of(prop::collection::vec(assignment(), 0..3))),
     ) -> Spec {
-        let id = ["p1", "P1", "p1", "p2"].get(reference).map(|id| (*id).to_owned());
+        let id = ["p1", "P1", "p1", "P1", "p2"].get(reference).map(|id| (*id).to_owned());
         let display_name = id.is_none().then(|| NAMES[reference % 2].to_owned());
         let [mac_os_enrollment_assignments, ios_enrollment_assignments] = lists;
         let [mac_os_onboarded, android_onboarded, ios_onboarded] = flags;
@@ -165,7 +165,7 @@ prop_compose! {
         name in 0..2_usize,
         onboarded in prop::array::uniform3(any::<bool>()),
         lists in prop::array::uniform2(assignments()),
-        keeps in prop::option::weighted(0.2, property()),
+        keeps in prop::option::weighted(0.4, property()),
         refuses in prop::option::weighted(0.1, property()),
     ) -> RowNow {
         RowNow { name, onboarded, lists, keeps, refuses }
@@ -184,10 +184,11 @@ fn fault() -> impl Strategy<Value = Fault> {
 fn happens() -> impl Strategy<Value = Happens> {
     use Happens::*;
     let (partner, connection, tenant, row) = (
-        0..PARTNERS.len(),
-        0..CONNECTIONS.len(),
-        prop_oneof![5 => Just(0_usize), 1 => Just(1)],
-        prop_oneof![3 => Just(0_usize), 1 => Just(1)],
+        // Much happens to few, so that it meets.
+        prop_oneof![4 => Just(0_usize), 2 => Just(1), 1 => Just(2)],
+        prop_oneof![2 => Just(0_usize), 1 => Just(1)],
+        prop_oneof![8 => Just(0_usize), 1 => Just(1)],
+        prop_oneof![4 => Just(0_usize), 1 => Just(1)],
     );
     let access = prop::sample::select(vec![None, Some(Access::ReadWrite), Some(Access::ReadOnly)]);
     let secret = prop_oneof![2 => Just(Secret::Good), 1 => Just(Secret::Missing), 1 => Just(Secret::Refused)];
@@ -197,12 +198,12 @@ fn happens() -> impl Strategy<Value = Happens> {
         3 => (partner.clone(), boxed()).prop_map(|(partner, spec)| Edit { partner, spec }),
         2 => (partner.clone(), any::<bool>()).prop_map(|(partner, suspend)| Suspend { partner, suspend }),
         2 => (partner.clone(), any::<bool>()).prop_map(|(partner, observe)| Observe { partner, observe }),
-        1 => (partner.clone(), 0..3_u8).prop_map(|(partner, value)| Ask { partner, value }),
+        2 => (partner.clone(), 0..3_u8).prop_map(|(partner, value)| Ask { partner, value }),
         1 => partner.prop_map(|partner| Delete { partner }),
-        2 => (connection.clone(), tenant.clone()).prop_map(|(connection, tenant)| Connect { connection, tenant }),
+        3 => (connection.clone(), 0..2_usize).prop_map(|(connection, tenant)| Connect { connection, tenant }),
         2 => (connection.clone(), access).prop_map(|(connection, access)| SetAccess { connection, access }),
         1 => (connection.clone(), 0..2_u8).prop_map(|(connection, client)| Client { connection, client }),
-        1 => connection.clone().prop_map(|connection| Disconnect { connection }),
+        2 => connection.clone().prop_map(|connection| Disconnect { connection }),
         2 => (connection, secret).prop_map(|(connection, secret)| PutSecret { connection, secret }),
     ];
     let lag = prop::sample::select(vec![None, Some(3), Some(30), Some(200)]);
@@ -229,8 +230,8 @@ fn happens() -> impl Strategy<Value = Happens> {
 
 fn then() -> impl Strategy<Value = Then> {
     prop_oneof![
-        3 => Just(Then::Nothing),
-        4 => prop::collection::vec(any::<u8>(), 1..12).prop_map(Then::Steps),
+        2 => Just(Then::Nothing),
+        6 => prop::collection::vec(any::<u8>(), 1..16).prop_map(Then::Steps),
         4 => Just(Then::Settle),
         1 => (1..1_000_u64).prop_map(Then::Jump),
         4 => (1..2_000_u64).prop_map(Then::Live),

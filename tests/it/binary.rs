@@ -33,6 +33,16 @@ fn program() -> Result<PathBuf> {
 impl Running {
     /// Starts `run` with these flags, for the simulator's endpoints, which it trusts by `SSL_CERT_FILE`.
     pub(crate) fn start(simulator: &Simulator, kubeconfig: Option<&Path>, flags: &[&str]) -> Result<Self> {
+        Self::start_in(simulator, kubeconfig, flags, &[])
+    }
+
+    /// The same with more in its environment.
+    fn start_in(
+        simulator: &Simulator,
+        kubeconfig: Option<&Path>,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let folder = Scratch::new()?;
         let roots = folder.path().join("roots.pem");
         std::fs::write(&roots, simulator.ca_pem())?;
@@ -46,7 +56,8 @@ impl Running {
         command
             .args(flags)
             .env("SSL_CERT_FILE", &roots)
-            .env("HOME", folder.path());
+            .env("HOME", folder.path())
+            .envs(environment.iter().copied());
         command.env_remove("KUBECONFIG").env_remove("KUBERNETES_SERVICE_HOST");
         if let Some(kubeconfig) = kubeconfig {
             command.env("KUBECONFIG", kubeconfig);
@@ -61,12 +72,22 @@ impl Running {
 
     /// The same for a world's namespace, by the account that the world has made.
     async fn of(world: &World, flags: &[&str]) -> Result<Self> {
+        Self::of_in(world, flags, &[]).await
+    }
+
+    /// The same with more in its environment.
+    pub(crate) async fn of_in(world: &World, flags: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let kubeconfig = world
             .plane
             .service_account_kubeconfig(&world.namespace, OPERATOR)
             .await?;
         let scope = ["--watch-namespaces", &world.namespace];
-        Self::start(&world.simulator, Some(&kubeconfig), &[&scope, flags].concat())
+        Self::start_in(
+            &world.simulator,
+            Some(&kubeconfig),
+            &[&scope, flags].concat(),
+            environment,
+        )
     }
 
     /// What the admin port answers: the status and the body.

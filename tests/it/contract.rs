@@ -46,6 +46,7 @@
 //! - Each property of Graph is compared, told and sent:
 //!   `told::drift_tells_each_field_in_its_own_form_and_enforce_sends_just_that`
 //! - `observedGeneration` in every status write: `told::each_write_of_status_tells_the_generation_that_was_seen`,
+//!   `weather::whatever_happens_it_ends_well`,
 //!   `lib::partner::status::tests::world::whatever_happens_it_converges_and_then_is_quiet`
 //! - `tenantId`, `cloud`, `partnerId`, `displayName` as bound:
 //!   `sync::a_partner_that_agrees_already_becomes_ready_without_a_change`,
@@ -121,6 +122,7 @@
 //!   `crd::rules::kubectl_apply_takes_and_refuses_the_same_edits`
 //! - `syncInterval`: what CEL takes, the code parses to the same value:
 //!   `crd::intervals::the_schema_takes_exactly_what_the_code_reads`, `crd::intervals::the_code_reads_what_cel_reads`
+//! - So is everything else that the schema takes: `crd::typed::what_the_schema_takes_the_code_reads_to_the_same_value`
 //! - Lists in status are unique, timestamps valid, strings cut: `crd::status::a_status_is_taken_or_refused_whole`,
 //!   `connections::tenants::what_status_lists_of_the_collection_is_unique_and_bounded`,
 //!   `lib::partner::status::tests::a_status_is_one_that_the_api_server_takes`,
@@ -269,7 +271,7 @@
 //!   `reasons::precedence::trouble_comes_before_another_tenant`,
 //!   `reasons::changes::a_refusal_comes_before_what_does_not_show`,
 //!   `reasons::changes::an_unsupported_list_comes_last_but_for_what_is_only_observed`,
-//!   `reasons::precedence::trouble_on_the_way_comes_before_a_change_that_does_not_show`,
+//!   `reasons::changes::trouble_on_the_way_comes_before_a_change_that_does_not_show`,
 //!   `lib::partner::status::tests::table::reasons_take_precedence_in_the_order_of_the_rows`
 //! - `Cleaning`: `deletion::reset::a_graph_that_is_down_is_waited_for_also_through_a_restart`
 //! - `Suspended`: `claims::born_suspended_it_is_told_at_once_and_syncs_when_it_is_let`
@@ -341,6 +343,7 @@
 //!   `lib::house_tests::log_fields_are_words_of_ours_or_cleaned_and_cut`,
 //!   `lib::runtime::log::tests::a_record_is_one_line_that_may_be_shown_whatever_is_in_it`
 //! - A pass that changes nothing writes nothing: `sync::ten_idle_polls_are_one_list_each_and_write_nothing`,
+//!   `weather::whatever_happens_it_ends_well`,
 //!   `shared_status::a_condition_of_another_controller_stays_and_costs_no_write`,
 //!   `foreign::rows::what_somebody_else_wrote_into_status_does_not_stop_its_writes`,
 //!   `schemas::an_older_crd_is_told_and_causes_no_write_loop`
@@ -415,9 +418,11 @@
 //!   `connections::credentials::a_wrong_secret_is_one_token_request_for_fifty_partners`
 //! - One fresh token is one that was not refused: `sessions::a_refusal_of_two_tokens_running_is_told_and_not_repeated`,
 //!   `faults::outages::a_token_that_is_refused_is_replaced_once_and_nobody_sees_it`
-//! - `cloud` alone picks the addresses: `lib::graph::cloud::tests::each_cloud_has_its_own_root_and_scope`,
+//! - `cloud` alone picks the addresses: `hosts::the_environment_names_no_host_and_no_credential`,
+//!   `lib::graph::cloud::tests::each_cloud_has_its_own_root_and_scope`,
 //!   `lib::graph::cloud::tests::every_address_is_a_plain_https_origin`
-//! - A link or a redirect to another host is not followed, segments of a path are encoded: –
+//! - A link or a redirect to another host is not followed, segments of a path are encoded:
+//!   `hosts::a_token_goes_to_no_other_host`, `hosts::an_id_of_graphs_own_is_one_segment_of_the_path`
 //! - The roles view, edit and admin: `roles::view_reads_edit_writes_partners_and_only_admin_writes_connections`
 //!
 //! # Names that users script against

@@ -17,6 +17,7 @@ mod reference;
 mod rules;
 mod samples;
 mod status;
+mod typed;
 mod writing;
 
 use anyhow::{Result, ensure};

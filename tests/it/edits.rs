@@ -177,7 +177,7 @@ async fn a_read_that_breaks_once_is_made_again_and_nobody_sees_it() -> anyhow::R
     let mut world = world("breaks-once").await?;
     world.partner("jamf", spec(true)).await?;
     let mut config = world.config();
-    config.timing.backoff = Duration::from_secs(3_600);
+    config.timing.backoff = harness::NEVER;
     config.timing.backoff_cap = config.timing.backoff;
     world.start_with(config).await?;
     let before = world.in_sync("jamf").await?;

@@ -37,7 +37,7 @@ pub use objects::merge;
 pub use process::{Process, free_port, leashed};
 pub use scratch::Scratch;
 pub use wait::{Observation, wait_for};
-pub use world::{CLIENT_SECRET, OPERATOR, PATIENCE, WRITE_ROLE, World, checkout};
+pub use world::{CLIENT_SECRET, NEVER, OPERATOR, PATIENCE, WRITE_ROLE, World, checkout};
 
 /// Makes aws-lc-rs the TLS provider of this process, as it is the operator's; any call but the first does nothing.
 pub fn install_tls_provider() {

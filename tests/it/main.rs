@@ -13,6 +13,7 @@ mod edits;
 mod faults;
 mod foreign;
 mod history;
+mod hosts;
 mod kubectl;
 mod manifests;
 mod metrics;

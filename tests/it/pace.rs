@@ -226,8 +226,8 @@ async fn a_request_ends_every_wait() -> anyhow::Result<()> {
     let mut config = world.config();
     config.timing.slow = HOUR;
     config.timing.very_slow = HOUR;
-    config.timing.backoff = HOUR;
-    config.timing.backoff_cap = HOUR;
+    config.timing.backoff = harness::NEVER;
+    config.timing.backoff_cap = harness::NEVER;
     config.timing.grace = [HOUR; 3];
     world.partner("jamf", spec(false)).await?;
     world.start_with(config).await?;
@@ -266,10 +266,10 @@ async fn a_request_to_a_connection_ends_its_waits_and_its_partners() -> anyhow::
         .await?;
     world.partner("jamf", spec(true)).await?;
     let mut config = world.config();
-    config.timing.credentials = HOUR;
-    config.timing.credentials_cap = HOUR;
-    config.timing.backoff = HOUR;
-    config.timing.backoff_cap = HOUR;
+    config.timing.credentials = harness::NEVER;
+    config.timing.credentials_cap = harness::NEVER;
+    config.timing.backoff = harness::NEVER;
+    config.timing.backoff_cap = harness::NEVER;
     config.timing.slow = HOUR;
     world.start_with(config).await?;
     world.connection_is("contoso", "False", "CredentialsRejected").await?;

@@ -8,13 +8,11 @@
 //! - [`rows`]: each row's conditions, message, event and kstatus; when it is tried again; the way back;
 //! - [`outages`]: the rows of trouble that passes by itself, by what was before it;
 //! - [`precedence`], [`changes`]: of the rows that can apply at once the first one wins;
-//! - [`deleting`]: the row of a resource that is being deleted;
 //! - [`connections`]: the reasons of a GraphConnection with a client secret;
 //! - [`scripts`]: what users' scripts wait for.
 
 mod changes;
 mod connections;
-mod deleting;
 mod gallery;
 mod look;
 mod outages;
@@ -28,11 +26,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use compliance_partner_operator::api::reason::{Reason, Timing};
 
-/// The contract's table. Before its own columns stands the partner that shows the row (`–`: see [`outages`] and
-/// [`deleting`]); after
+/// The contract's table. Before its own columns stands the partner that shows the row (`–`: see [`outages`]); after
 /// them what kstatus makes of it, and a part of the message that says what happened or what to do.
 const TABLE: &str = "
-| –                  | Cleaning           | False     | as it was | True | –    | backoff   | Terminating | deletionPolicy: Retain |
+| cleaning           | Cleaning           | False     | as it was | True | –    | backoff   | Terminating | To let it go at once and leave the object as it is, set deletionPolicy: Retain |
 | suspended          | Suspended          | stays if True, else removed | Unknown   | –    | –    | on change | Current | Suspended by spec.suspend |
 | connectionnotfound | ConnectionNotFound | False     | Unknown   | True | –    | on change, backoff to 1 min | InProgress | GraphConnection nowhere does not exist in this namespace: create it |
 | connectionnotready | ConnectionNotReady | False     | Unknown   | True | –    | on change | InProgress | (SecretNotFound): Secret no-such does not exist in this namespace: create it |
@@ -129,10 +126,10 @@ fn shown() -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The rows of the gallery as they are after the grace reads.
+/// The rows of the gallery that live, as they are after the grace reads.
 fn settled() -> anyhow::Result<Vec<Row>> {
     let mut rows = shown()?;
-    rows.retain(|row| row.reason != "Verifying");
+    rows.retain(|row| !["Cleaning", "Verifying"].contains(&row.reason));
     Ok(rows)
 }
 

@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Instant;
 
 use crate::api::connection::{Access, Cloud};
 use crate::api::partner::ManagementPolicy;
 use crate::graph::model;
 use crate::graph::model::Property;
+use crate::graph::session::Listing;
 use crate::partner::claim::ObjectId;
 use crate::partner::plan::{Change, Plan};
 use crate::runtime::index::connection_of;
@@ -22,6 +24,8 @@ pub(super) struct Claims {
     bound: BTreeMap<String, ObjectId>,
     /// By uid: the changes that Graph has answered with success and whose old value has been read ever since.
     unseen: BTreeMap<String, Unseen>,
+    /// By uid: what the last pass read was read no earlier than this.
+    read: BTreeMap<String, Instant>,
     under_way: Rc<RefCell<BTreeSet<ObjectId>>>,
 }
 
@@ -86,6 +90,30 @@ impl Claims {
 
     pub(super) fn bound(&mut self, partner: &Partner, object: &ObjectId) {
         self.bound.insert(partner.uid.clone(), object.clone());
+    }
+
+    /// A pass goes by this listing: it says something newer than the last one.
+    pub(super) fn goes_by(&self, partner: &Partner, listing: &Listing) {
+        let last = self.read.get(&partner.uid);
+        assert!(
+            last.is_none_or(|last| listing.began > *last),
+            "a listing from before the last read"
+        );
+    }
+
+    /// A pass has ended.
+    pub(super) fn pass_ended(&mut self, partner: &Partner, read: Option<Instant>) {
+        let last = self.read.entry(partner.uid.clone());
+        if let Some(read) = read {
+            last.and_modify(|last| *last = read.max(*last)).or_insert(read);
+        }
+    }
+
+    /// Whoever holds what it is bound to.
+    pub(super) fn holders(&self) -> BTreeSet<ObjectKey> {
+        let objects: BTreeSet<_> = self.bound.values().collect();
+        let holders = objects.into_iter().filter_map(|object| self.holder(object));
+        holders.map(|holder| holder.key.clone()).collect()
     }
 
     /// The oldest of those that would write to what they are bound to.

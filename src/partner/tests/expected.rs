@@ -55,6 +55,15 @@ pub(super) fn check(world: &World) {
     }
 }
 
+/// Whoever holds an object knows it at once: no poll has to come first.
+pub(super) fn check_holders(world: &World) {
+    for key in world.claims.holders().difference(&world.behind) {
+        let ready = condition(&world.kubernetes.partners[key].status.conditions, "Ready");
+        let conflict = ready.is_some_and(|ready| ready.reason == Reason::PartnerConflict.as_str());
+        assert!(!conflict, "{key} holds its object and has not been told");
+    }
+}
+
 fn secret(world: &World, connection: &ObjectKey) -> Secret {
     world.secrets.get(connection).copied().unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! The operator's process, without its clients: what the watches bring, what the queue starts, and how time passes.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::claims::Claims;
 use super::connections::reconcile_connection;
+use super::expected;
 use super::graph::Tenant;
 use super::kubernetes::{Event, Kubernetes};
 use super::passes::reconcile;
@@ -43,6 +44,8 @@ pub(super) struct World {
     pub(super) tenants: BTreeMap<String, Tenant>,
     pub(super) secrets: BTreeMap<ObjectKey, Secret>,
     pub(super) claims: Claims,
+    /// Whose last pass was given up or could not write its status.
+    pub(super) behind: BTreeSet<ObjectKey>,
     pub(super) elapsed: Duration,
     pub(super) timing: Timing,
     pub(super) config: Config,
@@ -105,6 +108,7 @@ impl World {
             tenants: BTreeMap::new(),
             secrets: BTreeMap::new(),
             claims: Claims::default(),
+            behind: BTreeSet::new(),
             elapsed: Duration::ZERO,
             timing: config.timing,
             began: Instant::now(),
@@ -300,7 +304,7 @@ impl Operator {
             };
             self.start();
             if self.passes.is_empty() && waiting == 0 {
-                return;
+                return expected::check_holders(&self.world.borrow());
             }
             for which in (0..self.passes.len()).rev() {
                 self.advance(which);
@@ -327,6 +331,7 @@ impl Operator {
             let mut world = self.world.borrow_mut();
             if let Key::Partner(key) = &key {
                 world.claims.memory_lost(key);
+                world.behind.insert(key.clone());
             }
             world.schedule(key.clone(), lane, instant + again);
             world.process.queue.done(&key);

@@ -125,6 +125,8 @@ async fn observe(world: &Shared, pass: &mut Pass, target: &Target) -> Result<Obs
             (world.config.heartbeat, (world.now(), world.instant()))
         };
         if let Some(row) = from_listing(pass, listing.as_deref(), &id, rules, now)? {
+            let listing = listing.expect("there is a row");
+            world.borrow().claims.goes_by(&pass.object, &listing);
             return Ok(observed(world, pass, target, row, false));
         }
         if let Some(trouble) = &target.trouble {
@@ -388,6 +390,12 @@ async fn finish(world: &Shared, mut pass: Pass, finding: Finding, began: Instant
     let lane = if pass.edit { Lane::Edit } else { Lane::Bulk };
     let object = Arc::clone(&pass.object);
     let new_generation = pass.status.observed_generation != Some(generation);
+    world.claims.pass_ended(&object, pass.memory.read_at);
+    if written.is_ok() {
+        world.behind.remove(&key);
+    } else {
+        world.behind.insert(key.clone());
+    }
     keep(&mut world.process.index.lock(), &mut pass);
     if let Some(due) = due {
         world.schedule(Key::Partner(key), lane, moment.instant + due);

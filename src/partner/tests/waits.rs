@@ -13,7 +13,9 @@ use crate::graph::model;
 use crate::partner::memory::PartnerMemory;
 use crate::partner::plan::tests::make;
 use crate::partner::report::Deeds;
-use crate::partner::{Finding, Moment, Pass, due, held};
+use crate::partner::{Finding, Moment, Pass, begin, due, held, keep};
+use crate::runtime::index::{SharedIndex, connection_of};
+use crate::runtime::object::Partner;
 use crate::runtime::queue::Lane;
 use crate::runtime::write::NotWritten;
 
@@ -120,5 +122,25 @@ proptest! {
         prop_assert_eq!(held(&pass, Lane::Bulk, just_before), until.filter(|_| !edit));
         prop_assert_eq!(held(&pass, Lane::Edit, just_before), None);
         prop_assert!(until.is_none_or(|until| held(&pass, Lane::Bulk, until).is_none()));
+    }
+}
+
+/// What the pause was for may be over by the time that the pass has ended.
+#[test]
+fn a_change_of_the_connection_during_a_pass_ends_the_pause_that_the_pass_asks_for() {
+    let shared = SharedIndex::new(false);
+    let key = key(("a", "one"));
+    let partner: Partner = made_up(key.clone(), make::nothing_managed());
+    let mut index = shared.lock();
+    index.put_partner(partner.clone(), Instant::now(), true);
+    for changes in [false, true] {
+        let mut pass = begin(&index, &key).unwrap();
+        pass.memory.hold_until = Some(Instant::now());
+        if changes {
+            index.around_connection(&connection_of(&partner));
+        }
+        keep(&mut index, &mut pass);
+        let held = index.partner(&key).unwrap().memory.hold_until;
+        assert_eq!(held.is_none(), changes);
     }
 }

@@ -177,8 +177,8 @@ async fn a_wrong_secret_is_one_token_request_for_fifty_partners() -> anyhow::Res
             .await?;
     }
     let mut config = world.config();
-    config.timing.credentials = Duration::from_secs(600);
-    config.timing.credentials_cap = Duration::from_secs(600);
+    config.timing.credentials = harness::NEVER;
+    config.timing.credentials_cap = harness::NEVER;
     config.timing.secret = Duration::from_millis(100);
     let from = world.plane.audit_position()?;
     world.start_with(config).await?;

@@ -160,6 +160,14 @@ fn drift() -> Vec<(Value, Needles)> {
             json!({ "drift": [{ "field": "a", "missing": "1" }] }),
             &["drift[0].missing", "integer"],
         ),
+        (
+            json!({ "drift": [{ "field": "a", "missing": i32::MAX, "extra": 0 }] }),
+            &[],
+        ),
+        (
+            json!({ "drift": [{ "field": "a", "missing": i64::from(i32::MAX) + 1 }] }),
+            &["drift[0].missing", "int32"],
+        ),
     ];
     for (field, needles) in [
         ("desired", &["drift[0].desired", "256"]),

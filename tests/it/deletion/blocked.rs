@@ -82,8 +82,8 @@ async fn a_blocked_clean_up_is_given_up_at_its_time_whoever_restarts() -> anyhow
     .await?;
     let mut config = world.config();
     config.abandon_cleanup_after = Some(Duration::from_secs(1));
-    config.timing.backoff = Duration::from_secs(600);
-    config.timing.backoff_cap = Duration::from_secs(600);
+    config.timing.backoff = harness::NEVER;
+    config.timing.backoff_cap = harness::NEVER;
     world.start_with(config).await?;
     gone(&world).await?;
     assert_eq!(resets(&world).len(), 0);
@@ -103,8 +103,8 @@ async fn a_block_is_given_up_without_anything_else_happening() -> anyhow::Result
     let mut world = synced("given-up").await?;
     let mut config = world.config();
     config.abandon_cleanup_after = Some(Duration::from_secs(1));
-    config.timing.backoff = Duration::from_secs(600);
-    config.timing.backoff_cap = Duration::from_secs(600);
+    config.timing.backoff = harness::NEVER;
+    config.timing.backoff_cap = harness::NEVER;
     world.start_with(config).await?;
     without_the_connection(&world).await?;
     let blocked = blocked(&world, "ConnectionNotFound").await?;

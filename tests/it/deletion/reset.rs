@@ -275,8 +275,8 @@ async fn turning_to_retain_while_deleting_lets_go_at_once() -> anyhow::Result<()
     world.graph().script(Script::graph().answer(Answer::status(503)));
     let mut config = world.config();
     // No other wait is what lets it go.
-    config.timing.backoff = std::time::Duration::from_secs(600);
-    config.timing.backoff_cap = std::time::Duration::from_secs(600);
+    config.timing.backoff = harness::NEVER;
+    config.timing.backoff_cap = harness::NEVER;
     world.start_with(config).await?;
     delete(&world).await?;
     let told = cleaning(&world).await?;

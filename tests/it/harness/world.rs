@@ -28,6 +28,10 @@ use crate::{ControlPlane, install_crds};
 /// The longest that a test waits for something that happens at once on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A wait that no test lives to see the end of. A thousand hours, since a backoff waits for any part of its step: of a
+/// step of ten minutes, one in sixty is over within ten seconds.
+pub const NEVER: Duration = Duration::from_secs(1_000 * 3_600);
+
 /// The role that lets a tenant's app read and write partners.
 pub const WRITE_ROLE: &str = "DeviceManagementServiceConfig.ReadWrite.All";
 

@@ -156,6 +156,7 @@ impl Gallery {
     pub fn spec(&self, partner: &str) -> Value {
         let mut spec = json!({"partnerRef": {"id": self.id(partner)}, "iosOnboarded": true});
         let special = match partner {
+            "cleaning" => json!({"deletionPolicy": "Reset"}),
             "suspended" => json!({"suspend": true}),
             "connectionnotfound" => json!({"connectionRef": {"name": "nowhere"}}),
             "connectionnotready" => json!({"connectionRef": {"name": "secretless"}}),
@@ -183,6 +184,14 @@ impl Gallery {
         match partner {
             // The spec alone does it.
             "suspended" | "driftdetected" | "insync" => {}
+            "cleaning" => {
+                // There is something to reset, and the change fails.
+                graph.change_row(&tenant, &id, json!({"iosOnboarded": true}))?;
+                let answer = refusal(503, "ServiceUnavailable", "Come back later.");
+                self.script(partner, Script::graph().method("PATCH").path(id).answer(answer));
+                let partners = self.world.partners();
+                partners.delete(partner, &DeleteParams::default()).await?;
+            }
             "connectionnotfound" => self.disconnect("nowhere").await?,
             "connectionnotready" => self.forget("no-such").await?,
             "connectionstalled" => {

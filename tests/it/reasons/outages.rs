@@ -49,6 +49,8 @@ async fn outage(name: &str, reason: &'static str, answer: Answer) -> anyhow::Res
             shows(&gallery.world, PARTNERS, row.shown_by, &waiting).await?;
         }
     }
+    let cleaning = row("Cleaning", "")?;
+    shows(&gallery.world, PARTNERS, cleaning.shown_by, &cleaning).await?;
     for name in ["insync", "driftdetected"] {
         ensure!(
             gallery.world.events(name, reason).await?.is_empty(),

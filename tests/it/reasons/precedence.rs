@@ -3,6 +3,7 @@
 //!
 //! | first | over | test |
 //! |---|---|---|
+//! | `Cleaning` | `Suspended`, `ConnectionNotFound`, `ConnectionNotReady`, `Throttled`, `GraphUnavailable` | [`what_needs_no_graph_comes_first`], [`super::outages`] |
 //! | `Suspended`, `ConnectionNotFound`, `ConnectionNotReady` | those of the three that come after it, and every later row | [`what_needs_no_graph_comes_first`] |
 //! | `Throttled`, `GraphUnavailable` | every later row, where the generation is not applied; what is applied and what is Stalled stays as it was | [`super::outages`] |
 //! | | `TenantChanged` that is new | [`trouble_comes_before_another_tenant`] |
@@ -15,6 +16,8 @@
 //! | `Verifying`, `UpdateIneffective` | `UnsupportedTarget` | [`super::changes::an_unsupported_list_comes_last_but_for_what_is_only_observed`] |
 //!
 //! What cannot apply at once:
+//! - `Cleaning` and a row from `PartnerConflict` on: a conflict or another tenant lets the resource go at once, and so
+//!   does an object that is gone; what Graph says to a Reset is told as `Cleaning`.
 //! - `Throttled` and `GraphUnavailable`: a pass has one answer. Nor can two of `PermissionDenied`, `TenantNotLicensed` and
 //!   `RejectedByGraph`: a refusal ends the pass, and what Graph would have said of the next request nobody knows.
 //! - `TenantChanged`, `PartnerNotFound` and `PartnerAmbiguous`: a bound id is not used in another tenant, so it is not
@@ -29,12 +32,12 @@
 
 use anyhow::ensure;
 use graph_simulator::{App, Script};
-use harness::{CLIENT_SECRET, WRITE_ROLE, World};
+use harness::{CLIENT_SECRET, PATIENCE, WRITE_ROLE, World, wait_for};
 use kube::api::DeleteParams;
 use serde_json::json;
 
 use super::gallery::{Gallery, next_second, refusal, refusal_of_a_change};
-use super::look::{PARTNERS, edit, is, shows};
+use super::look::{PARTNERS, condition, edit, is, object, shows};
 use super::{Row, row, settled};
 
 const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
@@ -53,6 +56,8 @@ async fn what_needs_no_graph_comes_first() -> anyhow::Result<()> {
     let rows = settled()?;
     all_show(&gallery, &rows).await?;
     let world = &gallery.world;
+    let cleaning = row("Cleaning", "")?;
+    shows(world, PARTNERS, cleaning.shown_by, &cleaning).await?;
     let connections = ["contoso", "secretless", "mismatch", "moved"];
 
     // Their connections get no token any more.
@@ -65,6 +70,10 @@ async fn what_needs_no_graph_comes_first() -> anyhow::Result<()> {
             is(world, row.shown_by, "ConnectionNotReady").await?;
         }
     }
+    world
+        .partner_is(cleaning.shown_by, "CleanupBlocked", "True", "SecretNotFound")
+        .await?;
+    shows(world, PARTNERS, cleaning.shown_by, &cleaning).await?;
     // There are none.
     for connection in connections {
         gallery.disconnect(connection).await?;
@@ -74,6 +83,10 @@ async fn what_needs_no_graph_comes_first() -> anyhow::Result<()> {
             is(world, row.shown_by, "ConnectionNotFound").await?;
         }
     }
+    world
+        .partner_is(cleaning.shown_by, "CleanupBlocked", "True", "ConnectionNotFound")
+        .await?;
+    shows(world, PARTNERS, cleaning.shown_by, &cleaning).await?;
     // Nobody asks for one.
     for row in &rows {
         edit(world, row.shown_by, json!({"suspend": true})).await?;
@@ -81,6 +94,8 @@ async fn what_needs_no_graph_comes_first() -> anyhow::Result<()> {
     for partner in &rows {
         shows(world, PARTNERS, partner.shown_by, &row("Suspended", "")?).await?;
     }
+    edit(world, cleaning.shown_by, json!({"suspend": true})).await?;
+    shows(world, PARTNERS, cleaning.shown_by, &cleaning).await?;
     // And all the way back.
     for row in &rows {
         edit(world, row.shown_by, json!({"suspend": false})).await?;
@@ -102,6 +117,14 @@ async fn what_needs_no_graph_comes_first() -> anyhow::Result<()> {
             shows(world, PARTNERS, row.shown_by, row).await?;
         }
     }
+    // The clean-up waits for Graph alone, as it did at first.
+    wait_for("the end of the block", PATIENCE, async || {
+        let object = object(world, PARTNERS, cleaning.shown_by).await?;
+        ensure!(condition(&object, "CleanupBlocked").is_none(), "{:#}", object["status"]);
+        Ok(())
+    })
+    .await?;
+    shows(world, PARTNERS, cleaning.shown_by, &cleaning).await?;
     gallery.world.stop().await
 }
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use graph_simulator::{IgnoreWrites, Request};
-use harness::{PATIENCE, World, kstatus, wait_for};
+use harness::{NEVER, PATIENCE, World, kstatus, wait_for};
 use serde_json::{Value, json};
 
 use super::gallery::Gallery;
 use super::look::{self, PARTNERS, generations, judged, object, passes, shows, told, word};
-use super::waits::{NEVER, SHORT, lengthen, only_those_of};
+use super::waits::{SHORT, lengthen, only_those_of};
 use super::{Row, row, shown};
 
 const KIND: &str = "ComplianceManagementPartner";
@@ -26,7 +26,12 @@ async fn each_row_is_told_with_its_conditions_its_event_and_its_kstatus() -> any
             generations(&object) != (1, Some(1)) || *name == "driftdetected",
             "{object:#}"
         );
-        ensure!(kstatus(&object).await?.status == "InProgress", "{object:#}");
+        let unseen = if *name == "cleaning" {
+            "Terminating"
+        } else {
+            "InProgress"
+        };
+        ensure!(kstatus(&object).await?.status == unseen, "{object:#}");
     }
     let mut config = gallery.world.config();
     config.timing.grace = [NEVER; 3];
@@ -93,10 +98,22 @@ async fn each_row_heals_by_itself_when_its_cause_is_gone() -> anyhow::Result<()>
     for name in gallery.partners.iter().filter(|name| **name != "insync") {
         gallery.cure(name).await?;
     }
-    for name in &gallery.partners {
+    for name in gallery.partners.iter().filter(|name| **name != "cleaning") {
         let healed = shows(&gallery.world, PARTNERS, name, &row("InSync", "")?).await?;
         ensure!(look::condition(&healed, "PartnerEnabled").is_some(), "{healed:#}");
     }
+    // What was to be done before it goes is done.
+    let partners = gallery.world.partners();
+    wait_for("the end of the clean-up", PATIENCE, async || {
+        ensure!(partners.get_opt("cleaning").await?.is_none(), "it is still there");
+        Ok(())
+    })
+    .await?;
+    let row = gallery
+        .world
+        .graph()
+        .row(&gallery.world.tenant, &gallery.id("cleaning"));
+    ensure!(row.as_ref().is_some_and(|row| row["iosOnboarded"] == false), "{row:?}");
     ensure!(
         gallery.world.graph().violations().is_empty(),
         "{:?}",

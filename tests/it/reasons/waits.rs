@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use compliance_partner_operator::api::reason::Timing;
-use harness::{PATIENCE, World, wait_for};
+use harness::{NEVER, PATIENCE, World, wait_for};
 
 use super::Row;
 use super::look::passes;
 
-/// Longer than any test.
-pub const NEVER: Duration = Duration::from_secs(600);
 /// The one wait that is not.
 pub const SHORT: Duration = Duration::from_millis(250);
 

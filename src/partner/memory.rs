@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::api::partner::ComplianceManagementPartnerStatus;
+use crate::partner::report::Deeds;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::object::{Request, Written};
 
@@ -33,6 +34,17 @@ pub struct PartnerMemory {
     pub applied: Option<i64>,
     /// Polls before this time are passed over: the last verdict asks for a longer wait.
     pub hold_until: Option<Instant>,
+    /// What was done and is not told yet, because status could not be written.
+    pub untold: Untold,
+}
+
+/// What passes did whose status could not be written.
+#[derive(Clone, Debug, Default)]
+pub struct Untold {
+    /// What is to be told as events.
+    pub deeds: Deeds,
+    /// Whether a change took effect.
+    pub updated: bool,
 }
 
 /// What Graph answered with success, and whose old value is still read.

@@ -20,7 +20,7 @@ use crate::api::partner::ComplianceManagementPartnerStatus as Status;
 use crate::api::reason::{Applied, Effect, Pair, Reason, Retry, Timing};
 use crate::api::{ComplianceManagementPartner, condition};
 use crate::graph::model;
-use crate::partner::memory::PartnerMemory;
+use crate::partner::memory::{PartnerMemory, Untold};
 use crate::runtime::context::{Config, Context, Report};
 use crate::runtime::index::Index;
 use crate::runtime::object::{Key, ObjectKey, Partner, Request};
@@ -200,8 +200,11 @@ fn held(pass: &Pass, lane: Lane, began: Instant) -> Option<Instant> {
 }
 
 /// Judges, writes what differs, tells what has changed, and sets the next wait.
-async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant) -> Report {
+async fn finish(ctx: &Context, mut pass: Pass, mut finding: Finding, began: Instant) -> Report {
     let now = Timestamp::now();
+    let untold = std::mem::take(&mut pass.memory.untold);
+    finding.updated |= untold.updated;
+    let deeds = std::mem::take(&mut pass.deeds).after(untold.deeds);
     let generation = pass.object.generation;
     let trouble = remember(&mut pass, &finding, began);
     let applied = status::applied(&pass.status.conditions, generation, trouble, &ctx.config.timing);
@@ -216,10 +219,13 @@ async fn finish(ctx: &Context, mut pass: Pass, finding: Finding, began: Instant)
         Ok(())
     };
     if written.is_ok() {
-        for notice in report::notices(&pass.status, &next, &pass.deeds) {
+        for notice in report::notices(&pass.status, &next, &deeds) {
             ctx.events
                 .publish::<ComplianceManagementPartner, _, _>(&pass.object, notice);
         }
+    } else {
+        let updated = finding.updated;
+        pass.memory.untold = Untold { deeds, updated };
     }
     let written = written.and(pass.finalizers);
     let moment = Moment {

@@ -16,6 +16,18 @@ pub struct Deeds {
     pub contested: Option<String>,
 }
 
+impl Deeds {
+    /// These, and of the earlier ones whatever these do not replace.
+    #[must_use]
+    pub fn after(self, earlier: Self) -> Self {
+        Self {
+            updated: self.updated.or(earlier.updated),
+            rebound_from: self.rebound_from.or(earlier.rebound_from),
+            contested: self.contested.or(earlier.contested),
+        }
+    }
+}
+
 /// All notices of a pass.
 #[must_use]
 pub fn notices(previous: &Status, next: &Status, deeds: &Deeds) -> Vec<Notice> {

@@ -1,10 +1,14 @@
 //! What status tells: of each write, of each field, and of what Graph has in whatever spelling.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 use graph_simulator::{Answer, IgnoreWrites, Options, Request, Script};
-use harness::{PATIENCE, World, wait_for};
+use harness::{OPERATOR, PATIENCE, World, wait_for};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::history::{History, at, check, of};
@@ -433,6 +437,48 @@ async fn the_last_update_is_the_last_change_that_took_effect() -> anyhow::Result
     let partner = world.in_sync("jamf").await?;
     let second = at(&partner, "/status/lastUpdateTime");
     assert!(second.as_str() > first.as_str(), "{second} after {first}");
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_done_is_told_once_status_can_be_written() -> anyhow::Result<()> {
+    let mut world = world("told-later").await?;
+    let spec = |value: bool| json!({"partnerRef": {"id": P1}, "iosOnboarded": value});
+    world.partner("jamf", spec(false)).await?;
+    world.start().await?;
+    world.in_sync("jamf").await?;
+    // While the change is on its way, the operator loses its rights in Kubernetes.
+    let slow = Script::graph().method("PATCH").delay(Duration::from_secs(1)).times(1);
+    world.graph().script(slow.then_continue());
+    world.partner("jamf", spec(true)).await?;
+    world.graph().wait_for_requests(Request::is_patch, 1, PATIENCE).await?;
+    let bindings: Api<RoleBinding> = Api::namespaced(world.admin.clone(), &world.namespace);
+    let mut binding = bindings.get(OPERATOR).await?;
+    bindings.delete(OPERATOR, &DeleteParams::default()).await?;
+    wait_for("a status that is refused", PATIENCE, async || {
+        let refused = |event: &&Value| event.pointer("/responseStatus/code") == Some(&json!(403));
+        let writes = world.operator_writes_since(0)?;
+        let refused = writes
+            .iter()
+            .find(refused)
+            .map(|write| at(write, "/objectRef/subresource"));
+        ensure!(refused == Some(json!("status")), "{refused:?}");
+        Ok(())
+    })
+    .await?;
+    binding.metadata.resource_version = None;
+    binding.metadata.uid = None;
+    bindings.create(&PostParams::default(), &binding).await?;
+    let partner = world.in_sync("jamf").await?;
+    assert!(
+        at(&partner, "/status/lastUpdateTime").is_string(),
+        "it was sent and took effect"
+    );
+    let (_, note) = world.event("jamf", "Updated").await?;
+    assert!(note.contains("iosOnboarded") && note.contains("edited"), "{note}");
+    assert_eq!(world.patches(), 1);
+    world.asked("jamf", "now").await?;
+    assert_eq!(world.events("jamf", "Updated").await?.len(), 1);
     world.stop().await
 }
 

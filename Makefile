@@ -36,6 +36,8 @@ lint: ## Check format, lints, and the licences, duplicates and sources of depend
 	fi
 	'$(tools)/bin/cargo-deny' --workspace --locked check -D unmatched-skip -D unnecessary-skip bans licenses sources
 
+# Most of the integration tests' time is spent waiting: more of them at once than there are cores.
+test: export RUST_TEST_THREADS ?= 4
 test: ## Run all tests, on a real Kubernetes API server and a simulator of Graph; the last line sums them up
 	$(CARGO) build --locked --workspace --bins --tests
 	@tests/control-plane/ensure >/dev/null

@@ -55,10 +55,14 @@ pub(super) fn check(world: &World) {
     }
 }
 
-/// Whoever holds an object knows it at once: no poll has to come first.
+/// Whoever holds an object knows it at once, as soon as its connection has been looked at: no poll has to come first.
 pub(super) fn check_holders(world: &World) {
     for key in world.claims.holders().difference(&world.behind) {
-        let ready = condition(&world.kubernetes.partners[key].status.conditions, "Ready");
+        let partner = &world.kubernetes.partners[key];
+        if !world.is_looked_at(partner) {
+            continue;
+        }
+        let ready = condition(&partner.status.conditions, "Ready");
         let conflict = ready.is_some_and(|ready| ready.reason == Reason::PartnerConflict.as_str());
         assert!(!conflict, "{key} holds its object and has not been told");
     }

@@ -77,6 +77,11 @@ async fn run(world: &Shared, pass: &mut Pass) -> Option<Finding> {
         Err(finding) => return Some(*finding),
     };
     let bound = ObjectId::new(&seen.binding.cloud, &seen.binding.tenant, &seen.binding.id);
+    let wanted = &pass.object.spec.partner_ref.display_name;
+    let was_bound = pass.status.partner_id.as_ref();
+    if wanted.is_some() && was_bound.is_none_or(|id| !id.eq_ignore_ascii_case(&seen.row.id)) {
+        assert_eq!(*wanted, seen.row.display_name, "bound to an object of another name");
+    }
     {
         let mut world = world.borrow_mut();
         world.claims.bound(&pass.object, &bound);
@@ -150,11 +155,6 @@ fn observed(world: &Shared, pass: &Pass, target: &Target, row: model::Partner, f
         tenant: target.session.tenant.clone(),
         id: row.id.clone(),
     };
-    let wanted = &pass.object.spec.partner_ref.display_name;
-    let bound = pass.status.partner_id.as_ref();
-    if wanted.is_some() && bound.is_none_or(|bound| !bound.eq_ignore_ascii_case(&row.id)) {
-        assert_eq!(*wanted, row.display_name, "bound to an object of another name");
-    }
     Observed { row, binding, fresh }
 }
 

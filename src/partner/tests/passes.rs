@@ -17,7 +17,7 @@ use crate::graph::error::{Failure, FailureKind, TokenFailure, TokenFailureKind};
 use crate::graph::model::{self, Patch};
 use crate::graph::session::{CredentialFailure, Listing, Trouble};
 use crate::graph::throttle::{Decision, Kind};
-use crate::partner::apply::{Claim, Step, check, claim, decide, was_taken, with};
+use crate::partner::apply::{Claim, Step, check, claim, decide, unless_lost, was_taken, with};
 use crate::partner::claim::ObjectId;
 use crate::partner::observe::{Observed, as_named, from_listing, no_such, only, told};
 use crate::partner::plan::{Plan, plan};
@@ -74,7 +74,12 @@ async fn run(world: &Shared, pass: &mut Pass) -> Option<Finding> {
     };
     let seen = match observe(world, pass, &target).await {
         Ok(seen) => seen,
-        Err(finding) => return Some(*finding),
+        Err(finding) => {
+            let bound = pass.status.partner_id.as_ref();
+            let bound = bound.map(|id| ObjectId::new(Cloud::Global.name(), &target.session.tenant, id));
+            let claim = |pass: &Pass, bound: &ObjectId| claim(&world.borrow().process.index.lock(), pass, bound);
+            return Some(unless_lost(pass, target.enforce, bound.as_ref(), *finding, claim));
+        }
     };
     let bound = ObjectId::new(&seen.binding.cloud, &seen.binding.tenant, &seen.binding.id);
     let wanted = &pass.object.spec.partner_ref.display_name;

@@ -167,18 +167,19 @@ pub(super) fn claim(index: &Index, pass: &Pass, bound: &ObjectId) -> Claim {
 }
 
 /// What was found of an object that could not be read, or of a conflict: that comes before all that the object itself
-/// is, and after trouble that passes by itself.
-#[must_use]
-pub fn unless_lost(ctx: &Context, pass: &Pass, target: &Target, found: Finding) -> Finding {
-    let may_be_lost = target.enforce && found.reason > Reason::PartnerConflict;
-    let Some(bound) = target.bound.as_ref().filter(|_| may_be_lost) else {
+/// is, and after trouble that passes by itself (pure). `bound` is what the resource is bound to.
+pub(super) fn unless_lost(
+    pass: &Pass,
+    enforce: bool,
+    bound: Option<&ObjectId>,
+    found: Finding,
+    claim: impl FnOnce(&Pass, &ObjectId) -> Claim,
+) -> Finding {
+    let may_be_lost = enforce && found.reason > Reason::PartnerConflict;
+    let Some(bound) = bound.filter(|_| may_be_lost) else {
         return found;
     };
-    match claim(
-        &ctx.index.lock(),
-        pass,
-        &ObjectId::new(target.cloud, &target.tenant, bound),
-    ) {
+    match claim(pass, bound) {
         Claim::Lost(conflict) => Finding {
             gone: found.gone,
             ..*conflict

@@ -142,7 +142,18 @@ async fn run(ctx: &Context, pass: &mut Pass) -> Option<Finding> {
     };
     let seen = match observe::observe(ctx, pass, &target).await {
         Ok(seen) => seen,
-        Err(finding) => return Some(apply::unless_lost(ctx, pass, &target, *finding)),
+        Err(finding) => {
+            let bound = target.bound.as_ref();
+            let bound = bound.map(|id| claim::ObjectId::new(target.cloud, &target.tenant, id));
+            let claim = |pass: &Pass, bound: &claim::ObjectId| apply::claim(&ctx.index.lock(), pass, bound);
+            return Some(apply::unless_lost(
+                pass,
+                target.enforce,
+                bound.as_ref(),
+                *finding,
+                claim,
+            ));
+        }
     };
     let bound = claim::ObjectId::new(&seen.binding.cloud, &seen.binding.tenant, &seen.binding.id);
     let triggers = ctx.index.lock().bind(&pass.object.key, &pass.object.uid, &bound);

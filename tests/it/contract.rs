@@ -47,7 +47,7 @@
 //!   `told::drift_tells_each_field_in_its_own_form_and_enforce_sends_just_that`
 //! - `observedGeneration` in every status write: `told::each_write_of_status_tells_the_generation_that_was_seen`,
 //!   `weather::whatever_happens_it_ends_well`,
-//!   `lib::partner::status::tests::world::whatever_happens_it_converges_and_then_is_quiet`
+//!   `lib::partner::tests::whatever_happens_it_converges_and_then_is_quiet`
 //! - `tenantId`, `cloud`, `partnerId`, `displayName` as bound:
 //!   `sync::a_partner_that_agrees_already_becomes_ready_without_a_change`,
 //!   `binding::a_name_is_looked_up_only_until_it_is_found`
@@ -107,7 +107,8 @@
 //!   `lib::partner::status::tests::heartbeats_are_written_when_they_have_moved_far_enough`,
 //!   `lib::partner::status::tests::a_small_move_is_written_with_whatever_else_is`
 //! - States and properties of tomorrow pass: `faults::health::words_and_properties_of_tomorrow_pass_through`
-//! - A name is looked up only while unbound: `binding::a_name_is_looked_up_only_until_it_is_found`
+//! - A name is looked up only while unbound: `binding::a_name_is_looked_up_only_until_it_is_found`,
+//!   `lib::partner::tests::found::an_object_that_was_renamed_since_the_listing_is_not_bound`
 //! - The bound object is gone: one other of its name binds again, none is `PartnerNotFound`:
 //!   `faults::naming::a_name_is_bound_again_where_its_object_was_made_anew`,
 //!   `binding::of_a_bound_object_that_is_gone_the_one_other_of_its_name_is_taken`,
@@ -161,7 +162,8 @@
 //!   `claims::the_younger_one_is_told_who_holds_and_sends_nothing_ever`,
 //!   `contest::of_two_that_were_made_in_one_second_the_smaller_uid_holds`,
 //!   `lib::partner::claim::tests::the_holder_would_write_and_nobody_older_would`,
-//!   `lib::partner::claim::tests::the_holder_does_not_depend_on_order`
+//!   `lib::partner::claim::tests::the_holder_does_not_depend_on_order`,
+//!   `lib::partner::claim::tests::only_the_holder_or_an_older_one_moves_the_claim`
 //! - Only what is bound holds, and whose connection is there:
 //!   `contest::an_older_one_that_has_never_read_the_object_holds_nothing`,
 //!   `contest::a_holder_whose_connection_leads_elsewhere_holds_no_more`
@@ -294,11 +296,14 @@
 //! - `TenantNotLicensed`: `connections::tenants::a_tenant_without_a_licence_is_told_so`
 //! - `RejectedByGraph`: `faults::writes::a_change_that_graph_refuses_is_told_and_waits_for_an_edit`
 //! - `Verifying`: `faults::writes::a_change_that_shows_late_is_waited_for`
-//! - `UpdateIneffective`: `faults::writes::a_change_without_effect_is_sent_again_only_when_something_is_new`
+//! - `UpdateIneffective`: `faults::writes::a_change_without_effect_is_sent_again_only_when_something_is_new`,
+//!   `lib::partner::tests::found::a_failed_change_does_not_make_another_one_be_sent_again`,
+//!   `lib::partner::tests::found::what_took_effect_unnoticed_and_was_reverted_is_drift`
 //! - `UnsupportedTarget`: `faults::writes::a_list_with_an_entry_that_cannot_be_expressed_is_left_alone`
 //! - `DriftDetected`, `InSync`: `sync::under_observe_drift_is_only_told`,
 //!   `sync::a_partner_that_agrees_already_becomes_ready_without_a_change`
-//! - "Applied" is told from Ready alone: `lib::partner::status::tests::table::applied_is_told_from_ready_alone`
+//! - "Applied" is told from Ready alone: `lib::partner::status::tests::table::applied_is_told_from_ready_alone`,
+//!   `lib::partner::status::tests::rows::a_short_outage_writes_nothing_and_a_long_one_takes_the_verdict_back_once`
 //! - A row with Stalled stays through transient trouble:
 //!   `lib::partner::status::tests::table::a_stalled_verdict_stays_through_passing_trouble_of_its_generation_alone`
 //! - The backoff: `lib::runtime::backoff::tests::doubles_to_the_cap_and_begins_anew_after_a_success`,

@@ -1,6 +1,5 @@
 mod rows;
 mod table;
-mod world;
 
 use proptest::prelude::*;
 

@@ -10,6 +10,7 @@ use crate::api::connection::Access;
 use crate::api::partner::ManagementPolicy;
 use crate::api::reason::Reason;
 use crate::graph::model::Platform;
+use crate::partner::claim::ObjectId;
 use crate::partner::plan::plan;
 use crate::partner::plan::tests::make;
 use crate::partner::status::whole_seconds;
@@ -55,10 +56,14 @@ pub(super) fn check(world: &World) {
     }
 }
 
-/// Whoever holds an object knows it at once: no poll has to come first.
+/// Whoever holds an object knows it at once, as soon as its connection has been looked at: no poll has to come first.
 pub(super) fn check_holders(world: &World) {
     for key in world.claims.holders().difference(&world.behind) {
-        let ready = condition(&world.kubernetes.partners[key].status.conditions, "Ready");
+        let partner = &world.kubernetes.partners[key];
+        if !world.is_looked_at(partner) {
+            continue;
+        }
+        let ready = condition(&partner.status.conditions, "Ready");
         let conflict = ready.is_some_and(|ready| ready.reason == Reason::PartnerConflict.as_str());
         assert!(!conflict, "{key} holds its object and has not been told");
     }
@@ -83,11 +88,15 @@ fn expected(world: &World, partner: &Partner) -> Vec<Reason> {
     if partner.status.tenant_id.as_ref().is_some_and(|bound| bound != tenant) {
         return vec![Reason::TenantChanged];
     }
+    let observes = partner.spec.management_policy == Some(ManagementPolicy::Observe)
+        || connection.spec.access == Some(Access::ReadOnly);
+    if !observes && binding(partner).is_some_and(|bound| !holds(world, partner, &bound)) {
+        return vec![Reason::PartnerConflict];
+    }
     let rows = &world.tenants[tenant].rows;
     let named = |name: &String| {
-        rows.values()
-            .filter(|row| row.partner.display_name.as_ref() == Some(name))
-            .count()
+        let has_it = |row: &&Row| row.partner.display_name.as_ref() == Some(name);
+        rows.values().filter(has_it).count()
     };
     let reference = &partner.spec.partner_ref;
     let id = partner.status.partner_id.as_ref().or(reference.id.as_ref());
@@ -98,23 +107,12 @@ fn expected(world: &World, partner: &Partner) -> Vec<Reason> {
             Some(_) => vec![Reason::PartnerAmbiguous],
         };
     };
-    let bound = binding(partner).expect("what was read is bound");
+    assert!(binding(partner).is_some(), "what was read is bound");
     let planned = plan(&partner.spec, &row.partner);
     let equal = make::equal(&partner.spec, &row.partner);
     assert_eq!(equal, planned.is_empty() && planned.unsupported.is_empty());
-    let observes = partner.spec.management_policy == Some(ManagementPolicy::Observe)
-        || connection.spec.access == Some(Access::ReadOnly);
     if observes {
         return vec![if equal { Reason::InSync } else { Reason::DriftDetected }];
-    }
-    let partners = world.kubernetes.partners.values();
-    let rivals = partners.filter(|other| {
-        let connection = world.kubernetes.connections.get(&connection_of(other));
-        binding(other).as_ref() == Some(&bound) && would_write(other, connection, &bound)
-    });
-    let holder = rivals.min_by_key(|rival| (rival.created, &rival.uid));
-    if holder.is_none_or(|holder| holder.uid != partner.uid) {
-        return vec![Reason::PartnerConflict];
     }
     if planned.is_empty() {
         return vec![if equal {
@@ -145,6 +143,16 @@ fn expected(world: &World, partner: &Partner) -> Vec<Reason> {
         reasons.push(Reason::RejectedByGraph);
     }
     reasons
+}
+
+/// Whether a resource is the oldest of those that would write to an object.
+fn holds(world: &World, partner: &Partner, object: &ObjectId) -> bool {
+    let rivals = world.kubernetes.partners.values().filter(|other| {
+        let connection = world.kubernetes.connections.get(&connection_of(other));
+        binding(other).as_ref() == Some(object) && would_write(other, connection, object)
+    });
+    let holder = rivals.min_by_key(|rival| (rival.created, &rival.uid));
+    holder.is_some_and(|holder| holder.uid == partner.uid)
 }
 
 fn row_that_was_read<'a>(world: &'a World, partner: &Partner, reason: Option<Reason>) -> Option<&'a Row> {

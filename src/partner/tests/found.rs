@@ -175,3 +175,32 @@ fn what_took_effect_unnoticed_and_was_reverted_is_drift() {
     assert_eq!(reason(&operator), "InSync");
     assert_eq!(written(&operator).0, 2);
 }
+
+/// One change that is ignored does not hide that another one took effect.
+#[test]
+fn what_took_effect_beside_something_that_did_not_has_its_time() {
+    let row = RowNow {
+        keeps: Some(Property::Onboarded(Platform::Ios)),
+        ..blank_row(0)
+    };
+    let spec = Spec {
+        mac_os_onboarded: Some(true),
+        ios_onboarded: Some(true),
+        ..named(Some("p1"), None)
+    };
+    let mut operator = one(row, spec);
+    let updated = |operator: &Operator| {
+        let world = operator.world.borrow();
+        world.kubernetes.partners[&key(PARTNERS[0])]
+            .status
+            .last_update_time
+            .clone()
+    };
+    live(&mut operator, 1);
+    assert_eq!(reason(&operator), "Verifying");
+    let first = updated(&operator);
+    assert!(first.is_some());
+    live(&mut operator, 2_000);
+    assert_eq!(reason(&operator), "UpdateIneffective");
+    assert_eq!(updated(&operator), first);
+}

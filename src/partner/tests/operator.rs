@@ -160,6 +160,13 @@ impl World {
         index.connection_used_by(partner).map(|it| (**it).clone())
     }
 
+    /// Whether a pass of the partner's connection has come to a verdict.
+    pub(super) fn is_looked_at(&self, partner: &Partner) -> bool {
+        let connection = self.connection_used_by(partner);
+        let open = connection.as_ref().and_then(|connection| self.session_of(connection));
+        open.is_some_and(|(state, _)| state.verdict.is_some())
+    }
+
     pub(super) fn tenant(&mut self, id: &str) -> &mut Tenant {
         self.tenants.entry(id.to_owned()).or_default()
     }

@@ -17,7 +17,7 @@ use crate::graph::error::{Failure, FailureKind, TokenFailure, TokenFailureKind};
 use crate::graph::model::{self, Patch};
 use crate::graph::session::{CredentialFailure, Listing, Trouble};
 use crate::graph::throttle::{Decision, Kind};
-use crate::partner::apply::{Claim, Step, check, claim, decide, was_taken, with};
+use crate::partner::apply::{Claim, Step, check, claim, decide, unless_lost, was_taken, with};
 use crate::partner::claim::ObjectId;
 use crate::partner::observe::{Observed, as_named, from_listing, no_such, only, told};
 use crate::partner::plan::{Plan, plan};
@@ -74,9 +74,19 @@ async fn run(world: &Shared, pass: &mut Pass) -> Option<Finding> {
     };
     let seen = match observe(world, pass, &target).await {
         Ok(seen) => seen,
-        Err(finding) => return Some(*finding),
+        Err(finding) => {
+            let bound = pass.status.partner_id.as_ref();
+            let bound = bound.map(|id| ObjectId::new(Cloud::Global.name(), &target.session.tenant, id));
+            let claim = |pass: &Pass, bound: &ObjectId| claim(&world.borrow().process.index.lock(), pass, bound);
+            return Some(unless_lost(pass, target.enforce, bound.as_ref(), *finding, claim));
+        }
     };
     let bound = ObjectId::new(&seen.binding.cloud, &seen.binding.tenant, &seen.binding.id);
+    let wanted = &pass.object.spec.partner_ref.display_name;
+    let was_bound = pass.status.partner_id.as_ref();
+    if wanted.is_some() && was_bound.is_none_or(|id| !id.eq_ignore_ascii_case(&seen.row.id)) {
+        assert_eq!(*wanted, seen.row.display_name, "bound to an object of another name");
+    }
     {
         let mut world = world.borrow_mut();
         world.claims.bound(&pass.object, &bound);
@@ -150,11 +160,6 @@ fn observed(world: &Shared, pass: &Pass, target: &Target, row: model::Partner, f
         tenant: target.session.tenant.clone(),
         id: row.id.clone(),
     };
-    let wanted = &pass.object.spec.partner_ref.display_name;
-    let bound = pass.status.partner_id.as_ref();
-    if wanted.is_some() && bound.is_none_or(|bound| !bound.eq_ignore_ascii_case(&row.id)) {
-        assert_eq!(*wanted, row.display_name, "bound to an object of another name");
-    }
     Observed { row, binding, fresh }
 }
 

@@ -36,10 +36,8 @@ pub async fn apply(
 ) -> Option<Finding> {
     let holds = target.enforce && matches!(claim(&ctx.index.lock(), pass, bound), Claim::Held);
     if holds && cleanup::put_finalizer(ctx, pass).await.is_err() {
-        // Nothing is sent that the deletion could not take back; the resource is looked at again by what the watch brings.
-        let again = Instant::now() + ctx.config.timing.secret;
-        ctx.queue
-            .schedule(Key::Partner(pass.object.key.clone()), Lane::Edit, again);
+        // Nothing is sent that the deletion could not take back.
+        cleanup::try_later(ctx, pass);
         return None;
     }
     let grace = ctx.config.timing.grace.len();

@@ -82,6 +82,16 @@ async fn remove_finalizer(ctx: &Context, object: &Partner) -> Result<(), NotWrit
     removed.map(|_| ())
 }
 
+/// Has the pass repeated where the finalizers could not be written, by what the watch brings until then.
+pub fn try_later(ctx: &Context, pass: &mut Pass) {
+    let timing = &ctx.config.timing;
+    let backoff = &mut pass.memory.write_backoff;
+    let wait = backoff.next(timing.backoff, timing.backoff_cap, None, fastrand::f64());
+    keep(&mut ctx.index.lock(), pass);
+    let key = Key::Partner(pass.object.key.clone());
+    ctx.queue.schedule(key, Lane::Edit, Instant::now() + wait);
+}
+
 /// What a deletion asks for.
 enum Duty {
     /// Nothing is sent. The reason is for the log.
@@ -296,12 +306,7 @@ fn waits(finding: Finding) -> Ended {
 /// Takes our finalizer off, and tells how it ended.
 async fn release(ctx: &Context, pass: &mut Pass, endings: Vec<Ending>) -> Ended {
     if remove_finalizer(ctx, &pass.object).await.is_err() {
-        let timing = &ctx.config.timing;
-        let backoff = &mut pass.memory.write_backoff;
-        let wait = backoff.next(timing.backoff, timing.backoff_cap, None, fastrand::f64());
-        keep(&mut ctx.index.lock(), pass);
-        let key = Key::Partner(pass.object.key.clone());
-        ctx.queue.schedule(key, Lane::Edit, Instant::now() + wait);
+        try_later(ctx, pass);
         return Ended::Superseded;
     }
     for ending in endings {

@@ -204,3 +204,31 @@ fn what_took_effect_beside_something_that_did_not_has_its_time() {
     assert_eq!(reason(&operator), "UpdateIneffective");
     assert_eq!(updated(&operator), first);
 }
+
+/// A request sends what is ignored once more, and so does nothing else.
+#[test]
+fn what_is_ignored_is_sent_again_once_for_each_request() {
+    let row = RowNow {
+        keeps: Some(Property::Onboarded(Platform::Ios)),
+        ..blank_row(0)
+    };
+    let spec = Spec {
+        ios_onboarded: Some(true),
+        ..named(Some("p1"), None)
+    };
+    let mut operator = one(row, spec);
+    live(&mut operator, 4_000);
+    assert_eq!(
+        (reason(&operator).as_str(), written(&operator).0),
+        ("UpdateIneffective", 1)
+    );
+    for value in [1, 2] {
+        happen(&mut operator, Happens::Ask { partner: 0, value });
+        live(&mut operator, 4_000);
+        let sent = usize::from(value) + 1;
+        assert_eq!(
+            (reason(&operator).as_str(), written(&operator).0),
+            ("UpdateIneffective", sent)
+        );
+    }
+}

@@ -194,8 +194,23 @@ async fn reset(ctx: &Context, pass: &mut Pass, session: &Session) -> Result<Vec<
 /// Asked at the last moment, when the request's turn has come: the wait for it may have been long.
 fn still_asked_for(ctx: &Context, pass: &Pass) -> bool {
     let stopping = ctx.stopping.load(Ordering::Relaxed);
-    let duty = duty(&ctx.index.lock(), pass);
-    !stopping && session_is_current(ctx, pass) && matches!(duty, Duty::Reset(_))
+    let asked = {
+        let index = ctx.index.lock();
+        is_as_it_was(&index, pass) && matches!(duty(&index, pass), Duty::Reset(_))
+    };
+    !stopping && asked && session_is_current(ctx, pass)
+}
+
+/// Whether this very resource still waits for its clean-up, with the spec that the pass goes by (pure). Somebody may have
+/// taken our finalizer away, and the resource that has its name now may be another one.
+fn is_as_it_was(index: &Index, pass: &Pass) -> bool {
+    index.partner(&pass.object.key).is_some_and(|entry| {
+        let object = &entry.object;
+        object.uid == pass.object.uid
+            && object.generation == pass.object.generation
+            && object.deleting
+            && object.has_finalizer()
+    })
 }
 
 /// A session never outlives its connection: where that is gone by a live read, nothing can be reset.

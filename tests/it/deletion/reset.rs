@@ -1,5 +1,7 @@
 //! The finalizer, what a Reset sends, and what lets a resource go without one.
 
+use std::time::Duration;
+
 use graph_simulator::{Answer, Script};
 use harness::{PATIENCE, wait_for};
 use kube::api::{Patch, PatchParams};
@@ -320,5 +322,60 @@ async fn a_refused_reset_says_why_and_how_to_let_go() -> anyhow::Result<()> {
         .set_roles(&world.tenant, &world.client_id, [harness::WRITE_ROLE])?;
     gone(&world).await?;
     assert_eq!(world.graph().row(&world.tenant, P1).unwrap()["iosOnboarded"], false);
+    world.stop().await
+}
+
+/// Takes all finalizers of `jamf` away while its clean-up reads the object.
+async fn let_go_by_hand_meanwhile(world: &World) -> anyhow::Result<()> {
+    let read = Script::graph().method("GET").path(P1).times(1);
+    let read = world.graph().script(read.delay(Duration::from_secs(2)).then_continue());
+    delete(world).await?;
+    wait_for("the read", PATIENCE, async || {
+        (world.graph().script_hits(read) > 0).then_some(())
+    })
+    .await?;
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    world.partners().patch("jamf", &PatchParams::default(), &free).await?;
+    gone(world).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_reset_for_what_was_let_go_by_hand_meanwhile() -> anyhow::Result<()> {
+    let mut world = synced("by-hand").await?;
+    let_go_by_hand_meanwhile(&world).await?;
+    // Passes that are under way end first.
+    world.stop().await?;
+    assert_eq!(resets(&world).len(), 0);
+
+    world.start().await?;
+    world.partner("jamf", reset()).await?;
+    world.in_sync("jamf").await?;
+    let_go_by_hand_meanwhile(&world).await?;
+    world.partner("jamf", reset()).await?;
+    world.in_sync("jamf").await?;
+    assert_eq!(
+        resets(&world).len(),
+        0,
+        "the one of that name that lives was not to be reset"
+    );
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_field_that_is_left_out_meanwhile_is_not_reset() -> anyhow::Result<()> {
+    let mut world = synced("left-out").await?;
+    let read = Script::graph().method("GET").path(P1).times(1);
+    let read = world.graph().script(read.delay(Duration::from_secs(2)).then_continue());
+    delete(&world).await?;
+    wait_for("the read", PATIENCE, async || {
+        (world.graph().script_hits(read) > 0).then_some(())
+    })
+    .await?;
+    let edit = Patch::Merge(json!({"spec": {"iosOnboarded": null}}));
+    world.partners().patch("jamf", &PatchParams::default(), &edit).await?;
+    gone(&world).await?;
+    let sent = resets(&world);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].properties(), ["macOsEnrollmentAssignments"]);
     world.stop().await
 }

@@ -113,7 +113,7 @@ impl CredentialSource for ClientSecretSource {
         }
         let Self { name, key, .. } = self;
         let bytes = found.ok_or_else(|| {
-            CredentialFailure::NotFound(format!(
+            CredentialFailure::KeyNotFound(format!(
                 "Secret {name} has no key {key}: add it, or name the key in auth.clientSecret.secretRef.key."
             ))
         })?;

@@ -252,7 +252,7 @@ proptest! {
     #[test]
     fn what_is_wrong_with_a_credential_is_told_clean(text in hostile()) {
         for failure in [
-            CredentialFailure::NotFound(text.clone()), CredentialFailure::Invalid(text.clone()),
+            CredentialFailure::NotFound(text.clone()), CredentialFailure::KeyNotFound(text.clone()), CredentialFailure::Invalid(text.clone()),
             CredentialFailure::NotGranted(text.clone()), CredentialFailure::Unavailable(text.clone()),
         ] {
             let told = tell(&Trouble::Credential(failure), None, false);

@@ -27,7 +27,7 @@ pub fn tell(trouble: &Trouble, roles: Option<&[String]>, write: bool) -> Told {
         retry_after: retry_after.map(|wait| wait.min(LONGEST_CLOSE)),
     };
     match trouble {
-        Trouble::Credential(CredentialFailure::NotFound(message)) => {
+        Trouble::Credential(CredentialFailure::NotFound(message) | CredentialFailure::KeyNotFound(message)) => {
             told(Reason::SecretNotFound, message.clone(), None)
         }
         Trouble::Credential(CredentialFailure::Invalid(message)) => told(Reason::SecretInvalid, message.clone(), None),

@@ -33,8 +33,10 @@ pub struct Versioned {
 /// Why there is no credential to exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialFailure {
-    /// The Secret or the key in it is not there.
+    /// The Secret is not there.
     NotFound(String),
+    /// The Secret is there, and the key is not in it.
+    KeyNotFound(String),
     /// What is in it cannot be used.
     Invalid(String),
     /// The operator may not read it.

@@ -176,3 +176,26 @@ async fn consent_that_was_taken_back_is_no_block() -> anyhow::Result<()> {
     assert_eq!(resets(&world).len(), 1);
     world.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_without_its_key_is_no_block() -> anyhow::Result<()> {
+    let mut world = synced("no-key").await?;
+    world.stop().await?;
+    delete_secret(&world).await?;
+    world.secret("graph", json!({"other": "x"})).await?;
+    delete(&world).await?;
+    let mut config = world.config();
+    config.abandon_cleanup_after = Some(Duration::ZERO);
+    world.start_with(config).await?;
+    // The Secret is there: somebody is about to fill it. It waits, visibly, for as long as it takes.
+    let told = cleaning(&world).await?;
+    assert!(told.contains("no key client-secret"), "{told}");
+    let partner = world.partners().get("jamf").await?;
+    assert!(condition(&partner.status.unwrap().conditions, "CleanupBlocked").is_none());
+    world
+        .secret("graph", json!({"client-secret": harness::CLIENT_SECRET}))
+        .await?;
+    gone(&world).await?;
+    assert_eq!(resets(&world).len(), 1);
+    world.stop().await
+}

@@ -1,6 +1,7 @@
 //! When we let go (client required): the finalizer, and the Reset that it stands for. Nothing is reset that this resource
 //! does not hold, and nothing hangs without a word.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,9 @@ const WAY_OUT: &str = "The resource goes once its Reset in Graph is done. To let
 /// Timestamps in status are whole seconds, cut off: one more makes sure that a time has passed.
 const ROUNDING: Duration = Duration::from_secs(1);
 
+/// So many writes of finalizers may fail before it is told: a conflict or two are everyday.
+const SILENT_FAILURES: u32 = 2;
+
 /// What a clean-up has come to.
 pub enum Ended {
     /// Our finalizer is gone.
@@ -50,28 +54,82 @@ pub fn wants_finalizer(index: &Index, partner: &Partner) -> bool {
 }
 
 /// Puts the finalizer on the holder, before anything is sent that a Reset would have to take back.
-pub async fn put_finalizer(ctx: &Context, pass: &Pass) -> Result<(), NotWritten> {
-    let object = &pass.object;
-    if object.has_finalizer() || !wants_finalizer(&ctx.index.lock(), object) {
-        return Ok(());
+pub async fn put_finalizer(ctx: &Context, pass: &mut Pass) -> Result<(), NotWritten> {
+    let object = {
+        let index = ctx.index.lock();
+        if pass.object.has_finalizer() || !wants_finalizer(&index, &pass.object) {
+            return Ok(());
+        }
+        newest(&index, &pass.object)
+    };
+    // Not twice in one pass.
+    pass.finalizers?;
+    if object.deleting {
+        return Err(NotWritten);
     }
     let mut finalizers = object.finalizers.clone();
-    finalizers.push(FINALIZER.to_owned());
-    let put = write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.writer, object, &finalizers).await?;
-    // Nothing is sent for a resource that is gone already.
-    if put { Ok(()) } else { Err(NotWritten) }
+    if !object.has_finalizer() {
+        finalizers.push(FINALIZER.to_owned());
+        let put = write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.writer, &object, &finalizers).await?;
+        // Nothing is sent for a resource that is gone already.
+        if !put {
+            return Err(NotWritten);
+        }
+    }
+    Arc::make_mut(&mut pass.object).finalizers = finalizers;
+    Ok(())
+}
+
+/// Makes the finalizer as it should be, whatever the pass comes to: taken off where a deletion asks for nothing any more,
+/// and put back on what a deletion would reset, also where Graph is down or the resource suspended.
+pub async fn keep_finalizer(ctx: &Context, pass: &mut Pass) -> Result<(), NotWritten> {
+    drop_unwanted_finalizer(ctx, pass).await?;
+    let would_reset = would_reset(&ctx.index.lock(), pass);
+    if would_reset {
+        put_finalizer(ctx, pass).await
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether the resource holds its object, or is suspended and nobody else does (pure).
+fn would_reset(index: &Index, pass: &Pass) -> bool {
+    let (object, status) = (&pass.object, &pass.status);
+    let (Some(cloud), Some(tenant), Some(id)) = (&status.cloud, &status.tenant_id, &status.partner_id) else {
+        return false;
+    };
+    match index.holder(&ObjectId::new(cloud, tenant, id)) {
+        Some(holder) => holder.uid == object.uid,
+        None => object.spec.suspend == Some(true) && index.enforces(object),
+    }
 }
 
 /// Takes the finalizer off a resource whose deletion asks for nothing any more.
-pub async fn drop_unwanted_finalizer(ctx: &Context, pass: &Pass) -> Result<(), NotWritten> {
-    if !pass.object.has_finalizer() || wants_finalizer(&ctx.index.lock(), &pass.object) {
-        return Ok(());
+async fn drop_unwanted_finalizer(ctx: &Context, pass: &Pass) -> Result<(), NotWritten> {
+    let unwanted = {
+        let index = ctx.index.lock();
+        let object = newest(&index, &pass.object);
+        object.has_finalizer() && !wants_finalizer(&index, &object)
+    };
+    if unwanted {
+        remove_finalizer(ctx, &pass.object).await
+    } else {
+        Ok(())
     }
-    remove_finalizer(ctx, &pass.object).await
+}
+
+/// The resource as the watch has it by now: whatever was written to it since the pass began makes a write of its list of
+/// finalizers a conflict.
+fn newest(index: &Index, object: &Arc<Partner>) -> Arc<Partner> {
+    let entry = index
+        .partner(&object.key)
+        .filter(|entry| entry.object.uid == object.uid);
+    Arc::clone(entry.map_or(object, |entry| &entry.object))
 }
 
 /// Ours alone, whatever the order of the list.
-async fn remove_finalizer(ctx: &Context, object: &Partner) -> Result<(), NotWritten> {
+async fn remove_finalizer(ctx: &Context, object: &Arc<Partner>) -> Result<(), NotWritten> {
+    let object = &newest(&ctx.index.lock(), object);
     let others: Vec<String> = object
         .finalizers
         .iter()
@@ -134,6 +192,10 @@ pub async fn clean_up(ctx: &Context, pass: &mut Pass) -> Ended {
         }
         Duty::Reset(object) => object,
     };
+    // Graph has had its say: nothing is asked of it for a second time.
+    if let Some(endings) = pass.memory.ended.clone() {
+        return release(ctx, pass, endings).await;
+    }
     let connection = ctx.index.lock().connection_used_by(&pass.object).cloned();
     let Some(connection) = connection else {
         return without_connection(ctx, pass).await;
@@ -152,7 +214,10 @@ pub async fn clean_up(ctx: &Context, pass: &mut Pass) -> Ended {
         return Ended::Superseded;
     };
     match reset(ctx, pass, &open.session).await {
-        Ok(endings) => release(ctx, pass, endings).await,
+        Ok(endings) => {
+            pass.memory.ended = Some(endings.clone());
+            release(ctx, pass, endings).await
+        }
         Err(Trouble::Superseded) => Ended::Superseded,
         Err(trouble) => in_trouble(ctx, pass, &open.session, &trouble).await,
     }
@@ -321,6 +386,11 @@ fn waits(finding: Finding) -> Ended {
 /// Takes our finalizer off, and tells how it ended.
 async fn release(ctx: &Context, pass: &mut Pass, endings: Vec<Ending>) -> Ended {
     if remove_finalizer(ctx, &pass.object).await.is_err() {
+        if pass.memory.write_backoff.failures() >= SILENT_FAILURES {
+            let message =
+                "The API server does not take the finalizer off: see the operator's log, and check its ClusterRole.";
+            return waits(waiting(message, Blocked::AsItWas));
+        }
         try_later(ctx, pass);
         return Ended::Superseded;
     }

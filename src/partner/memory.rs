@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use super::report::Ending;
 use crate::api::partner::ComplianceManagementPartnerStatus;
 use crate::partner::report::Deeds;
 use crate::runtime::backoff::Backoff;
@@ -32,6 +33,8 @@ pub struct PartnerMemory {
     pub write_backoff: Backoff,
     /// The generation that was last found in sync by this process.
     pub applied: Option<i64>,
+    /// How the clean-up ended, where our finalizer is all that is left of it.
+    pub ended: Option<Vec<Ending>>,
     /// Polls before this time are passed over: the last verdict asks for a longer wait.
     pub hold_until: Option<Instant>,
     /// What was done and is not told yet, because status could not be written.

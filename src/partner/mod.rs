@@ -125,7 +125,7 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
             cleanup::Ended::Superseded => Report::unchanged(Key::Partner(key.clone()), began),
         };
     }
-    pass.finalizers = cleanup::drop_unwanted_finalizer(ctx, &pass).await;
+    pass.finalizers = cleanup::keep_finalizer(ctx, &mut pass).await;
     match run(ctx, &mut pass).await {
         Some(finding) => finish(ctx, pass, finding, began).await,
         // The connection has not been looked at yet, or the world has moved on: whatever comes next queues this again.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use graph_simulator::{Answer, Script};
 use harness::{PATIENCE, wait_for};
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding, RoleRef};
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::*;
@@ -377,5 +379,107 @@ async fn a_field_that_is_left_out_meanwhile_is_not_reset() -> anyhow::Result<()>
     let sent = resets(&world);
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].properties(), ["macOsEnrollmentAssignments"]);
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_2xx_ends_it_whatever_comes_between() -> anyhow::Result<()> {
+    let mut world = synced("ended").await?;
+    let change = Script::graph().method("PATCH").path(P1).times(1);
+    let change = world
+        .graph()
+        .script(change.delay(Duration::from_secs(2)).then_continue());
+    delete(&world).await?;
+    wait_for("the change", PATIENCE, async || {
+        (world.graph().script_hits(change) > 0).then_some(())
+    })
+    .await?;
+    // The resource is another version by the time the change is through, and Graph is down from then on.
+    let label = Patch::Merge(json!({"metadata": {"labels": {"touched": "yes"}}}));
+    world.partners().patch("jamf", &PatchParams::default(), &label).await?;
+    world
+        .graph()
+        .script(Script::graph().method("GET").answer(Answer::status(503)));
+    gone(&world).await?;
+    assert_eq!(resets(&world).len(), 1);
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finalizer_that_cannot_be_taken_off_is_told_and_graph_is_asked_once() -> anyhow::Result<()> {
+    let mut world = synced("stuck").await?;
+    // The rights of an older version, which had no finalizer.
+    let full: ClusterRole = Api::all(world.admin.clone()).get(harness::OPERATOR).await?;
+    let partners = Some(vec!["compliancemanagementpartners".to_owned()]);
+    let mut rules = full.rules.unwrap_or_default();
+    rules.retain(|rule| rule.verbs != ["patch"] || rule.resources != partners);
+    let weak = format!("{}-weak", world.namespace);
+    let role = json!({"metadata": {"name": weak}, "rules": rules});
+    Api::<ClusterRole>::all(world.admin.clone())
+        .create(&PostParams::default(), &serde_json::from_value(role)?)
+        .await?;
+    let bindings: Api<RoleBinding> = Api::namespaced(world.admin.clone(), &world.namespace);
+    let mut binding = bindings.get(harness::OPERATOR).await?;
+    let strong = binding.role_ref.clone();
+    let mut bind = async |role_ref: RoleRef| {
+        bindings.delete(harness::OPERATOR, &DeleteParams::default()).await?;
+        binding.role_ref = role_ref;
+        binding.metadata.resource_version = None;
+        binding.metadata.uid = None;
+        bindings.create(&PostParams::default(), &binding).await
+    };
+    bind(RoleRef {
+        name: weak,
+        ..strong.clone()
+    })
+    .await?;
+    delete(&world).await?;
+    let told = cleaning(&world).await?;
+    assert!(told.contains("does not take the finalizer off"), "{told}");
+    assert_eq!(resets(&world).len(), 1);
+    let before = world.graph().last_seq();
+    bind(strong).await?;
+    gone(&world).await?;
+    let asked = |request: &Request| request.seq > before && (request.is_get() || request.is_patch());
+    assert_eq!(world.graph().count(asked), 0, "the clean-up had ended");
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finalizer_is_kept_whatever_else_keeps_the_resource_from_its_work() -> anyhow::Result<()> {
+    let mut world = synced("kept").await?;
+    let comes_back = async || {
+        let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        world.partners().patch("jamf", &PatchParams::default(), &none).await?;
+        wait_for("the finalizer to be back", PATIENCE, async || {
+            let partner = world.partners().get("jamf").await.ok()?;
+            has_finalizer(&partner).then_some(())
+        })
+        .await
+    };
+    let down = world.graph().script(Script::graph().answer(Answer::status(503)));
+    comes_back().await?;
+    let suspended = Patch::Merge(json!({"spec": {"suspend": true}}));
+    world
+        .partners()
+        .patch("jamf", &PatchParams::default(), &suspended)
+        .await?;
+    world.partner_is("jamf", "Synced", "Unknown", "Suspended").await?;
+    comes_back().await?;
+
+    // A Reset that is asked for by then is asked for.
+    for policy in ["Retain", "Reset"] {
+        let edit = Patch::Merge(json!({"spec": {"deletionPolicy": policy}}));
+        world.partners().patch("jamf", &PatchParams::default(), &edit).await?;
+        wait_for(policy, PATIENCE, async || {
+            let partner = world.partners().get("jamf").await.ok()?;
+            (has_finalizer(&partner) == (policy == "Reset")).then_some(())
+        })
+        .await?;
+    }
+    world.graph().remove_script(down);
+    delete(&world).await?;
+    gone(&world).await?;
+    assert_eq!(resets(&world).len(), 1);
     world.stop().await
 }

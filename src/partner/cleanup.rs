@@ -154,6 +154,8 @@ pub fn try_later(ctx: &Context, pass: &mut Pass) {
 enum Duty {
     /// Nothing is sent. The reason is for the log.
     Nothing(&'static str),
+    /// Nothing is sent, if the resource that waits for the object is there to stay.
+    HandOver,
     /// The managed fields of this object are reset.
     Reset(ObjectId),
 }
@@ -174,9 +176,12 @@ fn duty(index: &Index, pass: &Pass) -> Duty {
         return Duty::Nothing("the resource was never bound");
     };
     let object = ObjectId::new(cloud, tenant, id);
-    let held_by_another = index.holder(&object).is_some_and(|holder| holder.uid != partner.uid);
-    if held_by_another || index.has_heir(&object, &partner.uid) {
-        return Duty::Nothing("another resource manages the object from now on");
+    let holder = index.holder(&object);
+    if holder.is_some_and(|holder| holder.uid != partner.uid) {
+        return Duty::Nothing("another resource manages the object");
+    }
+    if index.has_heir(&object, &partner.uid) {
+        return Duty::HandOver;
     }
     Duty::Reset(object)
 }
@@ -190,8 +195,10 @@ pub async fn clean_up(ctx: &Context, pass: &mut Pass) -> Ended {
             tracing::debug!(%name, why, "let go without a Reset");
             return release(ctx, pass, Vec::new()).await;
         }
+        Duty::HandOver => return hand_over(ctx, pass).await,
         Duty::Reset(object) => object,
     };
+    pass.memory.heir_since = None;
     // Graph has had its say: nothing is asked of it for a second time.
     if let Some(endings) = pass.memory.ended.clone() {
         return release(ctx, pass, endings).await;
@@ -221,6 +228,22 @@ pub async fn clean_up(ctx: &Context, pass: &mut Pass) -> Ended {
         Err(Trouble::Superseded) => Ended::Superseded,
         Err(trouble) => in_trouble(ctx, pass, &open.session, &trouble).await,
     }
+}
+
+/// Lets go for the resource that waits. Of those that are deleted all at once one comes first: it looks a second time
+/// whether the others stay, or nothing would be reset by any of them.
+async fn hand_over(ctx: &Context, pass: &mut Pass) -> Ended {
+    let since = *pass.memory.heir_since.get_or_insert_with(Instant::now);
+    let again = since + ctx.config.timing.backoff;
+    if Instant::now() < again {
+        keep(&mut ctx.index.lock(), pass);
+        ctx.queue
+            .schedule(Key::Partner(pass.object.key.clone()), Lane::Edit, again);
+        return Ended::Superseded;
+    }
+    let name = &pass.object.key;
+    tracing::debug!(%name, "let go without a Reset: another resource manages the object from now on");
+    release(ctx, pass, Vec::new()).await
 }
 
 /// Reads the object anew and sends what a Reset changes. A 2xx ends it, and so does a 404.

@@ -33,6 +33,8 @@ pub struct PartnerMemory {
     pub write_backoff: Backoff,
     /// The generation that was last found in sync by this process.
     pub applied: Option<i64>,
+    /// Since when another resource waits for the object of this one, which is being deleted.
+    pub heir_since: Option<Instant>,
     /// How the clean-up ended, where our finalizer is all that is left of it.
     pub ended: Option<Vec<Ending>>,
     /// Polls before this time are passed over: the last verdict asks for a longer wait.

@@ -137,3 +137,37 @@ async fn all_of_an_object_deleted_at_once_resets_it_once() -> anyhow::Result<()>
     );
     world.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_that_are_deleted_together_leave_nothing_to_each_other() -> anyhow::Result<()> {
+    let mut world = synced("together").await?;
+    let mut config = world.config();
+    config.timing.backoff = std::time::Duration::from_secs(1);
+    world.start_with(config).await?;
+    world.partner("second", second()).await?;
+    wait_for("a conflict", PATIENCE, async || {
+        for name in ["jamf", "second"] {
+            let status = world.partners().get(name).await.ok()?.status?;
+            if condition(&status.conditions, "Ready").is_some_and(|ready| ready.reason == "PartnerConflict") {
+                return Some(());
+            }
+        }
+        None
+    })
+    .await?;
+    let all = kube::api::ListParams::default();
+    world
+        .partners()
+        .delete_collection(&DeleteParams::default(), &all)
+        .await?;
+    wait_for("both to be gone", PATIENCE, async || {
+        world.partners().list(&all).await.ok()?.items.is_empty().then_some(())
+    })
+    .await?;
+    let row = world.graph().row(&world.tenant, P1).unwrap();
+    assert!(
+        row["iosOnboarded"] == false || row["androidOnboarded"] == false,
+        "{row:#}"
+    );
+    world.stop().await
+}

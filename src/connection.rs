@@ -269,7 +269,7 @@ async fn write_status(
         connection_pair: Pair::Neither,
     };
     let next = next_status(&previous, object, &judgement, roles, listing, Timestamp::now());
-    if next == previous {
+    if !ctx.writer.would_change::<GraphConnection, _>(&previous, &next) {
         return Ok(false);
     }
     let written = write::status::<GraphConnection, _, _>(&ctx.writer, object, &next).await?;

@@ -223,7 +223,9 @@ async fn finish(ctx: &Context, mut pass: Pass, mut finding: Finding, began: Inst
         pass.memory.last_success = Some(now.as_duration().as_secs_f64());
     }
     let next = judge(ctx.config.heartbeat, &pass, &finding, applied, now);
-    let changed = next != pass.status;
+    let changed = ctx
+        .writer
+        .would_change::<ComplianceManagementPartner, _>(&pass.status, &next);
     let written = if changed {
         write_status(ctx, &mut pass, &next).await
     } else {

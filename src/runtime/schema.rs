@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray};
 use kube::Client;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
 
@@ -48,6 +48,23 @@ impl Installed {
                 take_out(status, path);
             }
         }
+    }
+
+    /// Whether the installed CRD of `kind` knows anything of what differs between two statuses.
+    pub fn tells_apart<Status: Serialize>(&self, kind: &str, one: &Status, other: &Status) -> bool {
+        let older = {
+            let missing = self.0.missing.lock().unwrap_or_else(PoisonError::into_inner);
+            missing.get(kind).is_some_and(|missing| !missing.is_empty())
+        };
+        if !older {
+            return true;
+        }
+        let [one, other] = [one, other].map(|status| {
+            let mut fitting = serde_json::json!(status);
+            self.fit(kind, &mut fitting);
+            fitting
+        });
+        one != other
     }
 
     /// The API server has refused a write: the CRDs are looked at anew.

@@ -33,6 +33,17 @@ pub struct Writer {
     pub installed: Installed,
 }
 
+impl Writer {
+    /// Whether writing `next` over `previous` would change what is stored: an older CRD drops what it does not know.
+    pub fn would_change<K, Status>(&self, previous: &Status, next: &Status) -> bool
+    where
+        K: Resource<DynamicType = ()>,
+        Status: Serialize + PartialEq,
+    {
+        previous != next && self.installed.tells_apart(&K::kind(&()), previous, next)
+    }
+}
+
 /// Writes the finalizers of one object, as they were read and changed. `false` where the object is gone.
 ///
 /// # Errors

@@ -170,3 +170,44 @@ async fn an_object_from_a_laxer_crd_does_not_stop_the_others() -> anyhow::Result
     world.in_sync("quoted").await?;
     world.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_older_crd_drops_is_not_written_again_after_others_have_written() -> anyhow::Result<()> {
+    let plane = Arc::new(ControlPlane::start(Options::default()).await?);
+    installed(&plane, |version| {
+        let schema = &mut version["schema"]["openAPIV3Schema"];
+        without(&mut schema["properties"]["status"], &["platforms", "drift"]);
+    })
+    .await?;
+    let mut world = World::on("labelled", Arc::clone(&plane)).await?;
+    world.row(P1, "Example Partner")?;
+    world.connect().await?;
+    let spec = json!({"partnerRef": {"id": P1}, "iosOnboarded": true, "managementPolicy": "Observe"});
+    world.partner("jamf", spec).await?;
+    world.start_polling().await?;
+    world.partner_is("jamf", "Synced", "False", "DriftDetected").await?;
+    let polls = async |more: usize| {
+        let listed = world.graph().count(Request::is_list);
+        wait_for("polls", PATIENCE, async || {
+            (world.graph().count(Request::is_list) >= listed + more).then_some(())
+        })
+        .await
+    };
+    let written = || -> anyhow::Result<usize> {
+        let writes = world.operator_writes_since(0)?;
+        let of_jamf = writes.iter().filter(|write| write["objectRef"]["name"] == "jamf");
+        Ok(of_jamf.count())
+    };
+    polls(3).await?;
+    let before = written()?;
+    for label in ["a", "b"] {
+        let label = kube::api::Patch::Merge(json!({"metadata": {"labels": {"touched": label}}}));
+        world
+            .partners()
+            .patch("jamf", &kube::api::PatchParams::default(), &label)
+            .await?;
+        polls(3).await?;
+    }
+    assert_eq!(written()?, before);
+    world.stop().await
+}

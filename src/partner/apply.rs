@@ -37,8 +37,7 @@ pub async fn apply(
     let holds = target.enforce && matches!(claim(&ctx.index.lock(), pass, bound), Claim::Held);
     if holds && cleanup::put_finalizer(ctx, pass).await.is_err() {
         // Nothing is sent that the deletion could not take back.
-        cleanup::try_later(ctx, pass);
-        return None;
+        return cleanup::unguarded(ctx, pass).map(|finding| with(finding, &seen, None));
     }
     let grace = ctx.config.timing.grace.len();
     loop {

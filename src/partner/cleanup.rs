@@ -112,10 +112,9 @@ async fn drop_unwanted_finalizer(ctx: &Context, pass: &Pass) -> Result<(), NotWr
         object.has_finalizer() && !wants_finalizer(&index, &object)
     };
     if unwanted {
-        remove_finalizer(ctx, &pass.object).await
-    } else {
-        Ok(())
+        remove_finalizer(ctx, &pass.object).await?;
     }
+    Ok(())
 }
 
 /// The resource as the watch has it by now: whatever was written to it since the pass began makes a write of its list of
@@ -128,7 +127,8 @@ fn newest(index: &Index, object: &Arc<Partner>) -> Arc<Partner> {
 }
 
 /// Ours alone, whatever the order of the list.
-async fn remove_finalizer(ctx: &Context, object: &Arc<Partner>) -> Result<(), NotWritten> {
+/// `false` where the resource is gone.
+async fn remove_finalizer(ctx: &Context, object: &Arc<Partner>) -> Result<bool, NotWritten> {
     let object = &newest(&ctx.index.lock(), object);
     let others: Vec<String> = object
         .finalizers
@@ -136,12 +136,25 @@ async fn remove_finalizer(ctx: &Context, object: &Arc<Partner>) -> Result<(), No
         .filter(|finalizer| *finalizer != FINALIZER)
         .cloned()
         .collect();
-    let removed = write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.writer, object, &others).await;
-    removed.map(|_| ())
+    write::finalizers::<ComplianceManagementPartner, _, _>(&ctx.writer, object, &others).await
+}
+
+/// What becomes of a pass that could not put the finalizer on: it is repeated, and when that goes on it is told.
+pub fn unguarded(ctx: &Context, pass: &mut Pass) -> Option<Finding> {
+    if pass.memory.write_backoff.failures() < SILENT_FAILURES {
+        try_later(ctx, pass);
+        return None;
+    }
+    pass.finalizers = Err(NotWritten);
+    Some(Finding::new(
+        Reason::GraphUnavailable,
+        "The API server does not take the finalizer that deletionPolicy: Reset needs, and nothing is sent before it is \
+         there: see the operator's log, and check its ClusterRole.",
+    ))
 }
 
 /// Has the pass repeated where the finalizers could not be written, by what the watch brings until then.
-pub fn try_later(ctx: &Context, pass: &mut Pass) {
+fn try_later(ctx: &Context, pass: &mut Pass) {
     let timing = &ctx.config.timing;
     let backoff = &mut pass.memory.write_backoff;
     let wait = backoff.next(timing.backoff, timing.backoff_cap, None, fastrand::f64());
@@ -408,7 +421,7 @@ fn waits(finding: Finding) -> Ended {
 
 /// Takes our finalizer off, and tells how it ended.
 async fn release(ctx: &Context, pass: &mut Pass, endings: Vec<Ending>) -> Ended {
-    if remove_finalizer(ctx, &pass.object).await.is_err() {
+    let Ok(removed) = remove_finalizer(ctx, &pass.object).await else {
         if pass.memory.write_backoff.failures() >= SILENT_FAILURES {
             let message =
                 "The API server does not take the finalizer off: see the operator's log, and check its ClusterRole.";
@@ -416,14 +429,31 @@ async fn release(ctx: &Context, pass: &mut Pass, endings: Vec<Ending>) -> Ended 
         }
         try_later(ctx, pass);
         return Ended::Superseded;
-    }
+    };
+    // Gone by another hand: this operator has given nothing up.
+    let endings = if removed { endings } else { Vec::new() };
     for ending in endings {
         if let Ending::Abandoned(_) = ending {
             ctx.metrics.cleanup_abandoned();
         }
         told(ctx, pass, ending);
     }
-    Ended::Released
+    match left_to_others(ctx, pass) {
+        Some(finding) if removed => waits(finding),
+        _ => Ended::Released,
+    }
+}
+
+/// What is still to be said of a resource that others keep from going, where status says that a Reset is waited for.
+fn left_to_others(ctx: &Context, pass: &Pass) -> Option<Finding> {
+    let object = newest(&ctx.index.lock(), &pass.object);
+    let kept = object.finalizers.iter().any(|finalizer| finalizer != FINALIZER);
+    let ready = condition(&pass.status.conditions, "Ready")?;
+    let told = ready.reason == Reason::Cleaning.as_str();
+    (kept && told).then(|| {
+        let message = "The operator has let the resource go; it waits for the finalizers of others.";
+        Finding::new(Reason::Cleaning, message)
+    })
 }
 
 /// By event and by log line: a namespace that is being deleted takes no event.

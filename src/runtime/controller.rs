@@ -87,7 +87,7 @@ impl Operator {
         let Self { context, health } = self;
         let mut watches = JoinSet::new();
         let asking = tokio::spawn(learn_identity(Arc::clone(&context)));
-        let mut schemas: Option<JoinHandle<()>> = None;
+        let schemas = compare_schemas(&context);
         let scopes: Vec<Option<String>> = match context.config.watch_namespaces.as_slice() {
             [] => vec![None],
             namespaces => namespaces.iter().cloned().map(Some).collect(),
@@ -114,7 +114,6 @@ impl Operator {
             // A partner whose connection is not listed yet would be told that it has none.
             if health.ready() {
                 start_passes(&context, &mut passes);
-                schemas.get_or_insert_with(|| compare_schemas(&context));
             }
             let due = context.queue.lock().next_due();
             let due = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
@@ -134,9 +133,7 @@ impl Operator {
         tracing::info!(under_way = passes.len(), "asked to stop: passes under way end first");
         context.stopping.store(true, Ordering::Relaxed);
         asking.abort();
-        if let Some(schemas) = schemas {
-            schemas.abort();
-        }
+        schemas.abort();
         watches.abort_all();
         let drain = async {
             while let Some(ended) = passes.join_next().await {
@@ -168,7 +165,7 @@ async fn learn_identity(context: Arc<Context>) {
     }
 }
 
-/// Once the first passes are on their way, which do not wait for it.
+/// Beside the first lists, so that the first writes know what an older CRD does not.
 fn compare_schemas(context: &Context) -> JoinHandle<()> {
     let Writer {
         client,

@@ -11,7 +11,7 @@ use super::object::{Connection, Key, ObjectKey, Partner, Written};
 use super::queue::Lane;
 use crate::api::Condition;
 use crate::api::connection::{Access, GraphConnectionSpec, GraphConnectionStatus};
-use crate::api::partner::ManagementPolicy;
+use crate::api::partner::{ComplianceManagementPartnerStatus, ManagementPolicy};
 use crate::partner::claim::{Claimant, ObjectId, holder};
 use crate::partner::memory::PartnerMemory;
 
@@ -34,14 +34,20 @@ impl PartnerEntry {
     /// Its conditions.
     #[must_use]
     pub fn conditions(&self) -> &[Condition] {
-        &self.object.status.conditions
+        &self.status().conditions
+    }
+
+    /// The newest status that is known, also where the installed CRD keeps only a part of it.
+    #[must_use]
+    pub fn status(&self) -> &ComplianceManagementPartnerStatus {
+        self.object.newest_status(self.memory.written.as_ref())
     }
 
     /// Its heartbeat in Unix time, as status has it.
     #[must_use]
     #[allow(clippy::cast_precision_loss)]
     pub fn heartbeat(&self) -> Option<f64> {
-        let time: Timestamp = self.object.status.last_heartbeat_date_time.as_ref()?.parse().ok()?;
+        let time: Timestamp = self.status().last_heartbeat_date_time.as_ref()?.parse().ok()?;
         Some(time.as_second() as f64)
     }
 }

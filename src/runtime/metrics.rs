@@ -266,7 +266,7 @@ const PARTNER_SERIES: [Series; 7] = [
         "Managed fields that Graph has otherwise",
         None,
         |entry| {
-            let drift = entry.object.status.drift.as_ref();
+            let drift = entry.status().drift.as_ref();
             u32::try_from(drift.map_or(0, Vec::len)).ok().map(f64::from)
         },
     ),

@@ -161,7 +161,8 @@ pub async fn watch(client: Client, metrics: Metrics, installed: Installed, inter
             Ok(Err(error)) => {
                 let error = text::clean(&error.to_string(), 300);
                 tracing::debug!(error, "the published schemas cannot be read");
-                tokio::time::sleep(NOT_YET.min(interval)).await;
+                let soon = NOT_YET.min(interval);
+                let _ = tokio::time::timeout(soon, installed.0.doubt.notified()).await;
                 continue;
             }
             Err(_) => continue,

@@ -3,6 +3,7 @@
 mod blocked;
 mod claims;
 mod cluster;
+mod refused;
 mod reset;
 
 use anyhow::Context as _;

@@ -40,7 +40,14 @@ async fn installed(plane: &ControlPlane, change: impl Fn(&mut Value)) -> anyhow:
             )
             .await?;
     }
-    plane.until_established(&harness::CRD_NAMES).await
+    plane.until_established(&harness::CRD_NAMES).await?;
+    // A new kind is served before its schema is published; a CRD that is older than the operator is not new.
+    wait_for("the published schemas", PATIENCE, async || {
+        let args = ["get", "--raw", "/openapi/v3/apis/intune.msgraph.dev/v1alpha1"];
+        let published = plane.kubectl_ok(&args).await.ok()?;
+        published.contains("v1alpha1.GraphConnection\"").then_some(())
+    })
+    .await
 }
 
 fn without(fields: &mut Value, names: &[&str]) {

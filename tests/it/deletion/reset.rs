@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use graph_simulator::{Answer, Script};
 use harness::{PATIENCE, wait_for};
-use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding, RoleRef};
-use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::*;
@@ -402,46 +400,6 @@ async fn a_2xx_ends_it_whatever_comes_between() -> anyhow::Result<()> {
         .script(Script::graph().method("GET").answer(Answer::status(503)));
     gone(&world).await?;
     assert_eq!(resets(&world).len(), 1);
-    world.stop().await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_finalizer_that_cannot_be_taken_off_is_told_and_graph_is_asked_once() -> anyhow::Result<()> {
-    let mut world = synced("stuck").await?;
-    // The rights of an older version, which had no finalizer.
-    let full: ClusterRole = Api::all(world.admin.clone()).get(harness::OPERATOR).await?;
-    let partners = Some(vec!["compliancemanagementpartners".to_owned()]);
-    let mut rules = full.rules.unwrap_or_default();
-    rules.retain(|rule| rule.verbs != ["patch"] || rule.resources != partners);
-    let weak = format!("{}-weak", world.namespace);
-    let role = json!({"metadata": {"name": weak}, "rules": rules});
-    Api::<ClusterRole>::all(world.admin.clone())
-        .create(&PostParams::default(), &serde_json::from_value(role)?)
-        .await?;
-    let bindings: Api<RoleBinding> = Api::namespaced(world.admin.clone(), &world.namespace);
-    let mut binding = bindings.get(harness::OPERATOR).await?;
-    let strong = binding.role_ref.clone();
-    let mut bind = async |role_ref: RoleRef| {
-        bindings.delete(harness::OPERATOR, &DeleteParams::default()).await?;
-        binding.role_ref = role_ref;
-        binding.metadata.resource_version = None;
-        binding.metadata.uid = None;
-        bindings.create(&PostParams::default(), &binding).await
-    };
-    bind(RoleRef {
-        name: weak,
-        ..strong.clone()
-    })
-    .await?;
-    delete(&world).await?;
-    let told = cleaning(&world).await?;
-    assert!(told.contains("does not take the finalizer off"), "{told}");
-    assert_eq!(resets(&world).len(), 1);
-    let before = world.graph().last_seq();
-    bind(strong).await?;
-    gone(&world).await?;
-    let asked = |request: &Request| request.seq > before && (request.is_get() || request.is_patch());
-    assert_eq!(world.graph().count(asked), 0, "the clean-up had ended");
     world.stop().await
 }
 

@@ -16,7 +16,7 @@ use crate::graph::session::{Listing, Session, Trouble};
 use crate::graph::throttle::Priority;
 use crate::partner::status::{self, Judgement};
 use crate::runtime::context::{Context, Report};
-use crate::runtime::index::{Index, Trigger};
+use crate::runtime::index::{ConnectionEntry, Index, Trigger};
 use crate::runtime::object::{Connection, Key, ObjectKey, Partner};
 use crate::runtime::queue::Lane;
 use crate::runtime::text;
@@ -63,18 +63,20 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
     let changed = lane == Lane::Edit || before.as_ref() != Some(&verdict);
     wake_partners(ctx, key, changed, listing.as_deref(), shortest);
     if let Some(wait) = wait.flatten() {
+        // A pause is over so long after it was told; looked at a moment before that, it would be waited for once more.
+        let from = if retry_after.is_some() { Instant::now() } else { began };
         ctx.queue
-            .schedule(Key::Connection(key.clone()), Lane::Bulk, began + wait);
+            .schedule(Key::Connection(key.clone()), Lane::Bulk, from + wait);
     }
-    if written.is_err() {
-        let timing = &ctx.config.timing;
-        let wait = ctx.sessions.with(key, |state| {
-            state
-                .write_backoff
-                .next(timing.backoff, timing.backoff_cap, None, fastrand::f64())
-        });
-        let soon = Instant::now() + wait.unwrap_or(timing.backoff_cap);
-        ctx.queue.schedule(Key::Connection(key.clone()), Lane::Bulk, soon);
+    let wait = ctx.sessions.with(key, |state| {
+        if state.uid != object.uid {
+            return None;
+        }
+        write_again(&ctx.config.timing, state, written.as_ref().err(), fastrand::f64())
+    });
+    if let Some(wait) = wait.flatten() {
+        ctx.queue
+            .schedule(Key::Connection(key.clone()), Lane::Bulk, Instant::now() + wait);
     }
     Report {
         key: Key::Connection(key.clone()),
@@ -161,6 +163,16 @@ pub(crate) fn settle(
             Some(if left.is_zero() { wait } else { wait.min(left) })
         }
     }
+}
+
+/// How long until a status that could not be written is written again (pure).
+fn write_again(timing: &Timing, state: &mut State, failed: Option<&NotWritten>, random: f64) -> Option<Duration> {
+    if failed.is_none() {
+        state.write_backoff.reset();
+        return None;
+    }
+    let backoff = &mut state.write_backoff;
+    Some(backoff.next(timing.backoff, timing.backoff_cap, None, random))
 }
 
 /// The shortest syncInterval of the partners that are polled over this connection (pure).
@@ -295,10 +307,7 @@ fn previous_status(ctx: &Context, object: &Connection) -> GraphConnectionStatus 
     let entry = index
         .connection(&object.key)
         .filter(|entry| entry.object.uid == object.uid);
-    let newest = entry.map_or(&object.status, |entry| {
-        entry.object.newest_status(entry.written.as_ref())
-    });
-    newest.clone()
+    entry.map_or(&object.status, ConnectionEntry::status).clone()
 }
 
 pub(crate) fn next_status(

@@ -74,3 +74,20 @@ proptest! {
         prop_assert_eq!(status.last_handled_reconcile_at, request.map(|request| text::clean(&request, 256)));
     }
 }
+
+#[test]
+fn a_status_that_was_written_ends_the_backoff_of_its_writes() {
+    let timing = Timing::default();
+    let mut state = State::new(&object(None), None, 0.5);
+    let almost_one = 1.0 - f64::EPSILON;
+    let first = write_again(&timing, &mut state, Some(&NotWritten), almost_one).unwrap();
+    for _ in 0..6 {
+        write_again(&timing, &mut state, Some(&NotWritten), almost_one).unwrap();
+    }
+    assert_eq!(write_again(&timing, &mut state, None, almost_one), None);
+    // An outage of the API server is over; the next failure is the first one again.
+    assert_eq!(
+        write_again(&timing, &mut state, Some(&NotWritten), almost_one),
+        Some(first)
+    );
+}

@@ -160,6 +160,24 @@ struct Refused {
     failure: TokenFailure,
 }
 
+impl Refused {
+    /// The failure, with how long nothing is sent on its account: whoever is told looks again when that is over, neither
+    /// in vain before it nor long after.
+    fn told(&self, now: Instant) -> TokenFailure {
+        let retry_after = match self.failure.kind {
+            // Its credential is looked at meanwhile.
+            TokenFailureKind::Rejected => None,
+            TokenFailureKind::Throttled | TokenFailureKind::Unavailable => {
+                Some(self.until.saturating_duration_since(now))
+            }
+        };
+        TokenFailure {
+            retry_after,
+            ..self.failure.clone()
+        }
+    }
+}
+
 impl Session {
     /// A session for one connection. Nothing is asked of anybody yet.
     #[must_use]
@@ -201,10 +219,10 @@ impl Session {
         read.map(|_| ()).map_err(Trouble::Credential)
     }
 
-    /// Forgets a remembered refusal: somebody asked for an attempt now.
+    /// Forgets a remembered refusal: somebody asked for an attempt now. A pause that Entra has asked for is kept.
     pub async fn forget_refusal(&self) {
         let mut state = self.state.lock().await;
-        state.refused = None;
+        state.refused = state.refused.take().filter(|last| last.failure.retry_after.is_some());
         state.backoff.reset();
     }
 
@@ -360,7 +378,7 @@ impl Session {
             .as_ref()
             .filter(|last| last.version == version && now < last.until)
         {
-            return Err(Trouble::Token(last.failure.clone()));
+            return Err(Trouble::Token(last.told(now)));
         }
         match self.tokens.exchange(&self.request, &credential).await {
             Ok(token) => {
@@ -387,23 +405,31 @@ impl Session {
                     TokenFailureKind::Rejected => self.waits.refused,
                     TokenFailureKind::Throttled | TokenFailureKind::Unavailable => self.waits.unavailable,
                 };
-                let wait = state.backoff.next(base, cap, failure.retry_after, fastrand::f64());
+                // What somebody has to mend is sent again after the first step at the soonest.
+                let at_least = match failure.kind {
+                    TokenFailureKind::Rejected => Some(base),
+                    TokenFailureKind::Throttled | TokenFailureKind::Unavailable => failure.retry_after,
+                };
+                let wait = state.backoff.next(base, cap, at_least, fastrand::f64());
                 let wait = wait.min(LONGEST_CLOSE);
                 let kept = state.held.take().filter(|held| {
                     let bad = refused.is_some_and(|refused| Arc::ptr_eq(refused, &held.token));
                     failure.kind != TokenFailureKind::Rejected && !bad && now < held.token.ends_at
                 });
-                state.refused = Some(Refused {
+                let now = Instant::now();
+                let last = Refused {
                     version,
-                    until: Instant::now() + wait,
-                    failure: failure.clone(),
-                });
+                    until: now + wait,
+                    failure,
+                };
+                let told = last.told(now);
+                state.refused = Some(last);
                 if let Some(held) = kept {
                     let token = Arc::clone(&held.token);
                     state.held = Some(held);
                     return Ok(token);
                 }
-                Err(Trouble::Token(failure))
+                Err(Trouble::Token(told))
             }
         }
     }

@@ -226,8 +226,9 @@
 //! - Any new value, cut to 256 characters: `foreign::rows::any_new_value_is_a_request_also_where_its_echo_is_the_same`,
 //!   `foreign::rows::what_rows_and_users_say_is_shown_clean_and_stops_nobody`
 //! - It bumps no generation: `crd::documents::a_request_for_a_sync_is_no_new_generation`
-//! - A request ends every backoff: `pace::a_request_ends_every_wait`,
-//!   `pace::a_request_to_a_connection_ends_its_waits_and_its_partners`
+//! - A request ends every backoff, but no pause that Microsoft asks for: `pace::a_request_ends_every_wait`,
+//!   `pace::a_request_to_a_connection_ends_its_waits_and_its_partners`,
+//!   `sessions::no_request_of_ours_ends_a_pause_that_entra_asks_for`
 //!
 //! # Conditions
 //! - `observedGeneration` on each is the generation that it was judged for:
@@ -326,7 +327,8 @@
 //!   `lib::graph::model::decode::tests::assignments::an_empty_a_null_and_a_missing_list_are_the_same`
 //! - Retry-After: `lib::graph::error::wait::tests::seconds_are_honoured_whole_and_rounded_up`,
 //!   `lib::graph::throttle::tests::a_close_lasts_an_hour_at_most_and_is_never_shortened`,
-//!   `sessions::a_pause_is_kept_by_all_connections_of_an_app_and_by_no_other`
+//!   `sessions::a_pause_is_kept_by_all_connections_of_an_app_and_by_no_other`,
+//!   `lib::graph::session::tests::who_is_told_of_a_failure_again_looks_when_the_pause_is_over`
 //! - Any 2xx is success, and a lost answer is looked for: `faults::writes::a_change_may_be_answered_without_a_body`,
 //!   `faults::writes::a_change_whose_answer_is_lost_is_not_sent_twice`
 //! - The column of Argo CD: –

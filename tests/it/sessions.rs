@@ -195,7 +195,6 @@ async fn a_refused_secret_is_tried_again_after_its_backoff_alone() -> anyhow::Re
     world.start_with(config).await?;
     world.connection_is("contoso", "False", "CredentialsRejected").await?;
     world.graph().wait_for_requests(Request::is_token, 3, PATIENCE).await?;
-    // A backoff may take any part of its step, be it shorter than the time between two looks.
     wait_for("looks without a request", PATIENCE, async || {
         let looks = asked_of_secrets(&world, 0)?.len();
         let tokens = world.graph().count(Request::is_token);
@@ -203,12 +202,37 @@ async fn a_refused_secret_is_tried_again_after_its_backoff_alone() -> anyhow::Re
         anyhow::Ok(())
     })
     .await?;
+    for pair in world.graph().requests_where(Request::is_token).windows(2) {
+        let wait = pair[1].at_millis - pair[0].at_millis;
+        assert!(wait >= 400, "sent again after {wait} ms");
+    }
     // Mended in Entra alone.
     world
         .graph()
         .set_secret(&world.tenant, &world.client_id, "not known to Entra yet")?;
     world.connection_is("contoso", "True", "Connected").await?;
     world.in_sync("jamf").await?;
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_of_ours_ends_a_pause_that_entra_asks_for() -> anyhow::Result<()> {
+    let mut world = world("entras-pause", Options::default()).await?;
+    let pause = Answer::status(429).header("Retry-After", "3600");
+    world.graph().script(Script::entra().answer(pause));
+    world.start().await?;
+    world.connection_is("contoso", "False", "Throttled").await?;
+    world.ask("gconn/contoso", "now").await?;
+    wait_for("the connection's echo", PATIENCE, async || {
+        let status = world.connections().get("contoso").await?.status.unwrap_or_default();
+        ensure!(
+            status.last_handled_reconcile_at.as_deref() == Some("now"),
+            "{status:#?}"
+        );
+        Ok(())
+    })
+    .await?;
+    assert_eq!(world.graph().count(Request::is_token), 1);
     world.stop().await
 }
 

@@ -170,7 +170,7 @@ fn begin(index: &Index, key: &ObjectKey) -> Option<Pass> {
         return None;
     }
     let mut memory = entry.memory.clone();
-    let status = object.newest_status(memory.written.as_ref()).clone();
+    let status = entry.status().clone();
     let last = memory.handled.as_ref().and_then(|(_, request)| request.as_ref());
     // The echo may be the same for two values; a process that has just begun knows no more than the echo.
     let is_new = |request: &&Request| {

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 
 use super::object::{Connection, Key, ObjectKey, Partner, Written};
 use super::queue::Lane;
-use crate::api::Condition;
 use crate::api::connection::{Access, GraphConnectionSpec, GraphConnectionStatus};
 use crate::api::partner::{ComplianceManagementPartnerStatus, ManagementPolicy};
 use crate::partner::claim::{Claimant, ObjectId, holder};
@@ -31,12 +30,6 @@ pub struct PartnerEntry {
 }
 
 impl PartnerEntry {
-    /// Its conditions.
-    #[must_use]
-    pub fn conditions(&self) -> &[Condition] {
-        &self.status().conditions
-    }
-
     /// The newest status that is known, also where the installed CRD keeps only a part of it.
     #[must_use]
     pub fn status(&self) -> &ComplianceManagementPartnerStatus {
@@ -59,6 +52,14 @@ pub struct ConnectionEntry {
     pub object: Arc<Connection>,
     /// The last write of status, until the watch has caught up with it.
     pub written: Option<Written<GraphConnectionStatus>>,
+}
+
+impl ConnectionEntry {
+    /// The newest status that is known.
+    #[must_use]
+    pub fn status(&self) -> &GraphConnectionStatus {
+        self.object.newest_status(self.written.as_ref())
+    }
 }
 
 /// A pass that a change asks for.

@@ -234,13 +234,13 @@ const PARTNER_SERIES: [Series; 7] = [
         "ready",
         "Whether the last pass did all that the policies ask for",
         None,
-        |entry| is(entry.conditions(), "Ready"),
+        |entry| is(&entry.status().conditions, "Ready"),
     ),
     ("synced", "Whether Graph equals the managed fields", None, |entry| {
-        is(entry.conditions(), "Synced")
+        is(&entry.status().conditions, "Synced")
     }),
     ("enabled", "Whether the partner is enabled", None, |entry| {
-        is(entry.conditions(), "PartnerEnabled")
+        is(&entry.status().conditions, "PartnerEnabled")
     }),
     ("suspended", "Whether the resource is suspended", None, |entry| {
         Some(if entry.object.spec.suspend == Some(true) {
@@ -300,7 +300,7 @@ impl Collector for Resources {
         }
         let series = index
             .connections()
-            .filter_map(|(key, entry)| Some((key, is(&entry.object.status.conditions, "Ready")?)));
+            .filter_map(|(key, entry)| Some((key, is(&entry.status().conditions, "Ready")?)));
         gauge(
             &mut encoder,
             "connection_ready",

@@ -86,6 +86,17 @@ async fn an_older_crd_is_told_and_causes_no_write_loop() -> anyhow::Result<()> {
         |count: u32| format!("compliance_partner_crd_fields_missing{{kind=\"ComplianceManagementPartner\"}} {count}");
     let metrics = operator.answers("/metrics", 200, PATIENCE).await?;
     assert!(metrics.contains(&gauge(3)), "{metrics}");
+    // What the API server drops is counted all the same.
+    let drifted = format!(
+        "compliance_partner_drifted_fields{{namespace=\"{}\",name=\"jamf\"}} 1",
+        world.namespace
+    );
+    wait_for("the field that differs", PATIENCE, async || {
+        let metrics = operator.answers("/metrics", 200, PATIENCE).await?;
+        anyhow::ensure!(metrics.contains(&drifted), "{metrics}");
+        Ok(())
+    })
+    .await?;
 
     let listed = world.graph().count(Request::is_list);
     wait_for("five more polls", PATIENCE, async || {

@@ -91,10 +91,11 @@ fn tell_failure(failure: &Failure, roles: Option<&[String]>, write: bool) -> (Re
     }
 }
 
-/// Goes by the token's own roles, not by Graph's sentence.
+/// Goes by the token's own roles, not by Graph's sentence. Who may not even read is told what writing takes too, or the
+/// first advice would lead to a second refusal.
 fn permission_denied(scrubbed: &str, roles: Option<&[String]>, write: bool) -> String {
     let needed: &[&str] = if write { &WRITE_ROLES } else { &READ_ROLES };
-    let least = needed.first().copied().unwrap_or_default();
+    let ([to_write, ..], [to_read, ..]) = (WRITE_ROLES, READ_ROLES);
     match roles {
         Some(roles) if roles.iter().any(|role| needed.contains(&role.as_str())) => format!(
             "Graph refuses app-only access here although the app has the role that is needed; nothing can be granted. \
@@ -102,12 +103,12 @@ fn permission_denied(scrubbed: &str, roles: Option<&[String]>, write: bool) -> S
         ),
         // A token that does not decode does not tell.
         None => format!(
-            "Graph refuses the app: check that it has the application permission {least} with admin consent. \
-             Graph says: {scrubbed}"
+            "Graph refuses the app: check that it has the application permission {to_write}, or {to_read} with access: \
+             ReadOnly, with admin consent. Graph says: {scrubbed}"
         ),
         Some(_) => format!(
-            "The app lacks the application permission {least}: add it to the app registration and grant admin consent. \
-             For a connection that only reads, access: ReadOnly and DeviceManagementServiceConfig.Read.All are enough."
+            "The app lacks the application permission {to_write}: add it to the app registration and grant admin consent. \
+             For a connection that only reads, access: ReadOnly and {to_read} are enough."
         ),
     }
 }

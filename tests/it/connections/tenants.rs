@@ -64,7 +64,9 @@ async fn a_missing_role_is_named_and_heals_when_it_is_granted() -> anyhow::Resul
     let connection = world.connection_is("contoso", "False", "PermissionDenied").await?;
     let message = told(&connection);
     assert!(
-        message.contains(READ_ROLE) && message.contains("admin consent"),
+        message.starts_with(&format!("The app lacks the application permission {WRITE_ROLE}"))
+            && message.contains(READ_ROLE)
+            && message.contains("admin consent"),
         "{message}"
     );
     assert!(of(&connection, "Reconciling").is_some());

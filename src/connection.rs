@@ -116,6 +116,7 @@ async fn visit(
         .unwrap_or_default();
     if asked {
         session.forget_refusal().await;
+        session.renew_forbidden().await;
     }
     // A session that is new reads the Secret for its first token anyway.
     if (asked || lane == Lane::Edit) && !first {

@@ -146,7 +146,10 @@ struct TokenState {
     held: Option<Held>,
     refused: Option<Refused>,
     backoff: Backoff,
+    /// Since when the token in use has been refused for want of a role.
     forbidden: Option<Instant>,
+    /// Whether somebody has asked since for an attempt with a new one.
+    renewal_asked: bool,
 }
 
 struct Held {
@@ -224,6 +227,13 @@ impl Session {
         let mut state = self.state.lock().await;
         state.refused = state.refused.take().filter(|last| last.failure.retry_after.is_some());
         state.backoff.reset();
+    }
+
+    /// Takes a new token for the next call where Graph has refused this one for want of a role: somebody asked for an
+    /// attempt now, and a role may have been granted since.
+    pub async fn renew_forbidden(&self) {
+        let mut state = self.state.lock().await;
+        state.renewal_asked = state.forbidden.is_some();
     }
 
     /// The roles of the token in use; `None` where there is none, or it does not tell.
@@ -363,7 +373,7 @@ impl Session {
         let paused = state.refused.as_ref().is_some_and(|last| now < last.until);
         if let Some(held) = &state.held {
             let bad = refused.is_some_and(|refused| Arc::ptr_eq(refused, &held.token));
-            let renew = roles_may_have_come || now >= held.token.renew_at;
+            let renew = state.renewal_asked || roles_may_have_come || now >= held.token.renew_at;
             // Renewal begins before the end: while Entra is away, a token that still holds serves on.
             if !bad && (!renew || (paused && now < held.token.ends_at)) {
                 return Ok(Arc::clone(&held.token));
@@ -397,6 +407,7 @@ impl Session {
                 });
                 state.refused = None;
                 state.forbidden = None;
+                state.renewal_asked = false;
                 state.backoff.reset();
                 Ok(token)
             }

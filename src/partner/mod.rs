@@ -140,6 +140,9 @@ async fn run(ctx: &Context, pass: &mut Pass) -> Option<Finding> {
         resolve::Resolved::Stop(finding) => return Some(*finding),
         resolve::Resolved::Wait => return None,
     };
+    if pass.request.is_some() {
+        target.session.renew_forbidden().await;
+    }
     let seen = match observe::observe(ctx, pass, &target).await {
         Ok(seen) => seen,
         Err(finding) => {

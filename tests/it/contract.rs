@@ -228,7 +228,8 @@
 //! - It bumps no generation: `crd::documents::a_request_for_a_sync_is_no_new_generation`
 //! - A request ends every backoff, but no pause that Microsoft asks for: `pace::a_request_ends_every_wait`,
 //!   `pace::a_request_to_a_connection_ends_its_waits_and_its_partners`,
-//!   `sessions::no_request_of_ours_ends_a_pause_that_entra_asks_for`
+//!   `sessions::no_request_of_ours_ends_a_pause_that_entra_asks_for`,
+//!   `connections::tenants::a_request_goes_by_a_role_that_was_granted_since`
 //!
 //! # Conditions
 //! - `observedGeneration` on each is the generation that it was judged for:

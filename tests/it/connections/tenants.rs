@@ -88,6 +88,28 @@ async fn a_missing_role_is_named_and_heals_when_it_is_granted() -> anyhow::Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_goes_by_a_role_that_was_granted_since() -> anyhow::Result<()> {
+    let mut world = World::new("granted-since").await?;
+    world.graph().set_roles(&world.tenant, &world.client_id, [""; 0])?;
+    world.connect().await?;
+    with_a_partner(&world).await?;
+    let mut config = world.config();
+    config.timing.slow = harness::NEVER;
+    world.start_with(config).await?;
+    world.connection_is("contoso", "False", "PermissionDenied").await?;
+    world.graph().set_roles(&world.tenant, &world.client_id, [READ_ROLE])?;
+    world.ask("gconn/contoso", "to read").await?;
+    world.connection_is("contoso", "True", "Connected").await?;
+    world.partner_is("jamf", "Ready", "False", "PermissionDenied").await?;
+    world.graph().set_roles(&world.tenant, &world.client_id, [WRITE_ROLE])?;
+    world.ask("cmp/jamf", "to write").await?;
+    world.in_sync("jamf").await?;
+    // One token for each time that somebody asked, and the first.
+    assert_eq!(world.graph().count(Request::is_token), 3);
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_tells_nothing_works_as_well() -> anyhow::Result<()> {
     let options = Options {
         token_style: TokenStyle::Opaque,

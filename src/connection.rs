@@ -47,6 +47,11 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
                     message,
                     retry_after,
                 } = tell(&trouble, roles.as_deref(), false);
+                // A refusal of the list is no word on this connection's spec, which no edit is sure to change.
+                let reason = match reason {
+                    Reason::RejectedByGraph => Reason::GraphUnavailable,
+                    reason => reason,
+                };
                 (ConnectionVerdict { reason, message }, retry_after, None)
             }
         },

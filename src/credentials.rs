@@ -60,14 +60,17 @@ impl ClientSecretSource {
 
     fn not_granted(&self) -> CredentialFailure {
         let Self { namespace, name, .. } = self;
+        // Cut, so that both commands are whole in a condition's message for the longest name of a Secret.
+        let role: String = name.chars().take(40).collect();
+        let role = format!("{}-reader", role.trim_end_matches(['-', '.']));
         let subject = self
             .identity
             .get()
             .map_or_else(|| "--serviceaccount=…".to_owned(), Identity::subject);
         CredentialFailure::NotGranted(format!(
             "The operator may not read Secret {name}. Grant it this one Secret: \
-             kubectl -n {namespace} create role {name}-reader --verb=get --resource=secrets --resource-name={name} && \
-             kubectl -n {namespace} create rolebinding {name}-reader --role={name}-reader {subject}"
+             kubectl -n {namespace} create role {role} --verb=get --resource=secrets --resource-name={name} && \
+             kubectl -n {namespace} create rolebinding {role} --role={role} {subject}"
         ))
     }
 

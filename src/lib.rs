@@ -15,9 +15,11 @@
 //! | who reads Secrets | `credentials.rs` |
 //! | how fast | `graph/throttle.rs`, `runtime/backoff.rs`, `runtime/queue.rs` |
 //! | when polls happen | `connection.rs` |
+//! | what is written down of a change | `partner/audit.rs` |
 //! | what is told as events | `partner/report.rs` |
 //! | which changes lead to a pass | `runtime/index.rs` |
 //! | how foreign text is shown | `runtime/text.rs` |
+//! | what is read live | `runtime/look.rs` |
 //! | what an older CRD lacks | `runtime/schema.rs` |
 
 pub mod api;

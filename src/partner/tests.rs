@@ -3,7 +3,8 @@
 //!
 //! The interpreter of `passes.rs` takes the steps of a pass in the driver's order and leaves every decision to the code
 //! that decides in the driver too. What must hold is told anew, without that code: at each change of Graph in
-//! `claims.rs`, at each write of status in `kubernetes.rs`, at rest in `expected.rs`.
+//! `claims.rs`, at each write of status in `kubernetes.rs`, at rest in `expected.rs`. The order of the steps is told anew
+//! as well: what the driver forgets to call shows in the integration tests alone.
 
 mod claims;
 mod connections;

@@ -22,7 +22,8 @@ pub(crate) struct Running {
     _folder: Scratch,
 }
 
-/// Where cargo has put the program: beside the tests' folder.
+/// Where cargo has put the program: beside the tests' folder. `cargo test -p integration` alone does not build it anew;
+/// `cargo build --workspace --bins` does, and so does `make test`.
 fn program() -> Result<PathBuf> {
     let this = env::current_exe()?;
     let mut folders = this.ancestors().skip(1).take(2);

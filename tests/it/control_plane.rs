@@ -206,7 +206,8 @@ async fn start_a_process_and_wait_to_be_killed() -> Result<()> {
     let scratch = Scratch::new()?;
     let started = std::thread::spawn(move || sleeper(&scratch).map(|process| (process, scratch)));
     let (process, _scratch) = started.join().expect("the thread panicked")?;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // A signal of the thread's death has come by the time that another program was started and has ended.
+    ensure!(Command::new("true").status()?.success(), "`true` ends otherwise");
     ensure!(
         process.exited()?.is_none(),
         "the child died with the thread that asked for it"

@@ -237,3 +237,30 @@ async fn a_tenant_without_a_licence_is_told_so() -> anyhow::Result<()> {
     .await?;
     world.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_list_is_waited_for_whatever_graph_calls_it() -> anyhow::Result<()> {
+    let mut world = World::new("no-list").await?;
+    world.connect().await?;
+    world.start().await?;
+    for (status, code) in [
+        (400, "BadRequest"),
+        (404, "ResourceNotFound"),
+        (405, "MethodNotAllowed"),
+    ] {
+        let body = json!({"error": {"code": code, "message": "There is no such collection here."}});
+        let script = world.graph().script(Script::graph().answer(Answer::json(status, body)));
+        world.ask("gconn/contoso", &format!("at {status}")).await?;
+        world
+            .connection(
+                "contoso",
+                json!({"access": if status == 404 { "ReadWrite" } else { "ReadOnly" }}),
+            )
+            .await?;
+        let connection = world.connection_is("contoso", "False", "GraphUnavailable").await?;
+        assert!(of(&connection, "Reconciling").is_some() && of(&connection, "Stalled").is_none());
+        world.graph().remove_script(script);
+        world.connection_is("contoso", "True", "Connected").await?;
+    }
+    world.stop().await
+}

@@ -213,8 +213,8 @@ async fn a_token_that_looks_like_any_word_is_not_repeated() -> anyhow::Result<()
     let echo = json!({"error": {"code": "BadRequest", "message": sentence}});
     world.graph().script(Script::graph().answer(Answer::json(400, echo)));
     world.start().await?;
-    let connection = world.connection_is("contoso", "False", "RejectedByGraph").await?;
-    let (kind, note) = world.event("contoso", "RejectedByGraph").await?;
+    let connection = world.connection_is("contoso", "False", "GraphUnavailable").await?;
+    let (kind, note) = world.event("contoso", "GraphUnavailable").await?;
     let told = serde_json::to_string(&connection.status)?;
     assert!(told.contains("The header Bearer … is not acceptable"), "{told}");
     assert!(

@@ -1,12 +1,13 @@
 //! The only code that reads a Secret. What it reads goes to `graph/` as a `Credential`, which neither shows nor stores
 //! itself, and is zeroed when it goes.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
+use tokio::sync::SetOnce;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::graph::session::{CredentialFailure, CredentialSource, Versioned};
@@ -16,13 +17,16 @@ use crate::runtime::text;
 /// How long the API server may take to answer.
 const LONGEST_READ: Duration = Duration::from_secs(15);
 
+/// How long the advice on consent waits for the operator's name: right after the start it may not be known yet.
+const LONGEST_WAIT_FOR_A_NAME: Duration = Duration::from_secs(5);
+
 /// A client secret in a Secret, read anew at each exchange.
 pub struct ClientSecretSource {
     client: Client,
     namespace: String,
     name: String,
     key: String,
-    identity: Arc<OnceLock<Identity>>,
+    identity: Arc<SetOnce<Identity>>,
 }
 
 /// Who the operator is to the API server, for the advice on how to grant it something.
@@ -48,7 +52,7 @@ impl Identity {
 impl ClientSecretSource {
     /// The key `key` of the Secret `namespace`/`name`.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, name: &str, key: &str, identity: Arc<OnceLock<Identity>>) -> Self {
+    pub fn new(client: Client, namespace: &str, name: &str, key: &str, identity: Arc<SetOnce<Identity>>) -> Self {
         Self {
             client,
             namespace: namespace.to_owned(),
@@ -58,15 +62,13 @@ impl ClientSecretSource {
         }
     }
 
-    fn not_granted(&self) -> CredentialFailure {
+    async fn not_granted(&self) -> CredentialFailure {
         let Self { namespace, name, .. } = self;
         // Cut, so that both commands are whole in a condition's message for the longest name of a Secret.
         let role: String = name.chars().take(40).collect();
         let role = format!("{}-reader", role.trim_end_matches(['-', '.']));
-        let subject = self
-            .identity
-            .get()
-            .map_or_else(|| "--serviceaccount=…".to_owned(), Identity::subject);
+        let identity = tokio::time::timeout(LONGEST_WAIT_FOR_A_NAME, self.identity.wait()).await;
+        let subject = identity.map_or_else(|_| "--serviceaccount=…".to_owned(), Identity::subject);
         CredentialFailure::NotGranted(format!(
             "The operator may not read Secret {name}. Grant it this one Secret: \
              kubectl -n {namespace} create role {role} --verb=get --resource=secrets --resource-name={name} && \
@@ -90,7 +92,7 @@ impl CredentialSource for ClientSecretSource {
         let mut secret = match read.unwrap_or(Err(kube::Error::Service("no answer in time".into()))) {
             Ok(secret) => secret,
             Err(kube::Error::Api(status)) if status.code == 404 => return Err(self.not_found()),
-            Err(kube::Error::Api(status)) if status.code == 403 => return Err(self.not_granted()),
+            Err(kube::Error::Api(status)) if status.code == 403 => return Err(self.not_granted().await),
             Err(error) => {
                 tracing::debug!(
                     secret = self.name,

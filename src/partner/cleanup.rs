@@ -126,8 +126,7 @@ fn newest(index: &Index, object: &Arc<Partner>) -> Arc<Partner> {
     Arc::clone(entry.map_or(object, |entry| &entry.object))
 }
 
-/// Ours alone, whatever the order of the list.
-/// `false` where the resource is gone.
+/// Ours alone, whatever the order of the list. `false` where the resource is gone.
 async fn remove_finalizer(ctx: &Context, object: &Arc<Partner>) -> Result<bool, NotWritten> {
     let object = &newest(&ctx.index.lock(), object);
     let others: Vec<String> = object
@@ -354,6 +353,10 @@ async fn in_trouble(ctx: &Context, pass: &mut Pass, session: &Session, trouble: 
     match trouble {
         Trouble::Credential(CredentialFailure::NotFound(message)) => {
             return blocked(ctx, pass, Reason::SecretNotFound, message.clone()).await;
+        }
+        // Whether it is gone could not be asked: a block that stands goes on.
+        Trouble::Credential(CredentialFailure::Unavailable(message)) => {
+            return waits(waiting(message, Blocked::AsItWas));
         }
         // What consents to the read goes with the namespace, in any order.
         Trouble::Credential(CredentialFailure::NotGranted(message)) => {

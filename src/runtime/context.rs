@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use kube::Client;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SetOnce};
 
 use super::events::Events;
 use super::index::{Index, SharedIndex, Trigger, connection_of};
@@ -75,7 +75,7 @@ pub struct Context {
     /// The HTTPS client for Graph and Entra.
     pub http: reqwest::Client,
     /// Who the operator is to the API server, once that has answered.
-    pub identity: Arc<OnceLock<Identity>>,
+    pub identity: Arc<SetOnce<Identity>>,
     /// Whether the process was asked to end: no change is begun any more.
     pub stopping: AtomicBool,
     /// Slots for statuses that nobody waits for.

@@ -198,7 +198,10 @@ async fn in_another_cloud_or_tenant_all_that_status_knew_goes_and_comes_back() -
     world.partner("observed", observed).await?;
     world.partner("jamf", by_name()).await?;
     world.start().await?;
+    // Whoever binds has the others looked at: only then nobody is about to correct what is changed now.
     world.in_sync("jamf").await?;
+    world.partner_is("observed", "Ready", "True", "").await?;
+    world.asked("jamf", "before the drift").await?;
     world
         .graph()
         .change_row(&world.tenant, P1, json!({"iosOnboarded": false}))?;

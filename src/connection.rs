@@ -58,28 +58,27 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
     };
     let written = write_status(ctx, &object, &verdict, listing.as_deref()).await;
     let shortest = shortest_interval(&ctx.index.lock(), key, &ctx.config.timing);
-    let wait = ctx.sessions.with(key, |state| {
+    let timing = &ctx.config.timing;
+    let waits = ctx.sessions.with(key, |state| {
         if state.uid != object.uid {
-            return None;
+            return (None, None);
         }
         let moment = (Instant::now(), fastrand::f64());
-        settle(&ctx.config.timing, state, &verdict, retry_after, shortest, moment)
+        (
+            settle(timing, state, &verdict, retry_after, shortest, moment),
+            write_again(timing, state, written.as_ref().err(), fastrand::f64()),
+        )
     });
+    let (next, rewrite) = waits.unwrap_or_default();
     let changed = lane == Lane::Edit || before.as_ref() != Some(&verdict);
     wake_partners(ctx, key, changed, listing.as_deref(), shortest);
-    if let Some(wait) = wait.flatten() {
+    if let Some(wait) = next {
         // A pause is over so long after it was told; looked at a moment before that, it would be waited for once more.
         let from = if retry_after.is_some() { Instant::now() } else { began };
         ctx.queue
             .schedule(Key::Connection(key.clone()), Lane::Bulk, from + wait);
     }
-    let wait = ctx.sessions.with(key, |state| {
-        if state.uid != object.uid {
-            return None;
-        }
-        write_again(&ctx.config.timing, state, written.as_ref().err(), fastrand::f64())
-    });
-    if let Some(wait) = wait.flatten() {
+    if let Some(wait) = rewrite {
         ctx.queue
             .schedule(Key::Connection(key.clone()), Lane::Bulk, Instant::now() + wait);
     }

@@ -161,6 +161,43 @@ fn secrets_are_read_in_one_place() {
     assert_eq!(readers, ["credentials.rs"]);
 }
 
+/// What a secret is kept in.
+const KEEPERS: [&str; 4] = ["Zeroizing", "EncodingKey", "ByteString", "Credential"];
+
+#[test]
+fn what_holds_a_secret_shows_and_stores_itself_nowhere() {
+    let mut holders = Vec::new();
+    for source in sources() {
+        let items = ["struct ", "enum "].map(|kind| source.code.match_indices(kind).map(|(at, _)| at).collect());
+        for at in items.into_iter().flat_map(|places: Vec<usize>| places) {
+            let (before, item) = source.code.split_at(at);
+            let end = item.find("\n}").or(item.find(");")).unwrap_or(item.len());
+            if !KEEPERS.iter().any(|keeper| {
+                item[..end].contains(&format!("{keeper}<")) || item[..end].contains(&format!(" {keeper},"))
+            }) {
+                continue;
+            }
+            let attributes = before.rsplit("\n\n").next().unwrap_or_default();
+            for derived in ["Debug", "Serialize", "Display"] {
+                assert!(
+                    !attributes.contains(derived),
+                    "{}: {attributes}{}",
+                    source.path,
+                    &item[..end]
+                );
+            }
+            let name = item.split([' ', '(', '<', '{']).nth(1).unwrap_or_default();
+            holders.push(name.to_owned());
+        }
+    }
+    for known in ["Token", "Credential", "Certificate", "Versioned", "Assertion"] {
+        assert!(
+            holders.iter().any(|holder| holder == known),
+            "{known} is not among {holders:?}"
+        );
+    }
+}
+
 #[test]
 fn the_core_is_pure() {
     let sources = sources();

@@ -96,7 +96,7 @@ impl GraphClient {
         }
         let request_id = answer.headers.get("request-id").and_then(|id| id.to_str().ok());
         Ok(Taken {
-            request_id: request_id.map(|id| text::clean(id, 64)),
+            request_id: request_id.and_then(text::request_id),
         })
     }
 
@@ -193,7 +193,7 @@ impl GraphClient {
             path = text::clean(url.path(), 512),
             status,
             client_request_id,
-            request_id = request_id.map(|id| text::clean(id, 64)),
+            request_id = request_id.and_then(text::request_id),
             elapsed_ms = began.elapsed().as_millis(),
             "graph request"
         );

@@ -122,7 +122,7 @@ pub fn classify(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -
         status: Some(status),
         message: message(status, &code, envelope.message.as_deref()),
         code,
-        request_id: request_id.map(|id| text::clean(id, CODE_CHARS)),
+        request_id: request_id.and_then(text::request_id),
         retry_after,
     }
 }

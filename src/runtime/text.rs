@@ -22,6 +22,9 @@ pub const STATE_WORD_CHARS: usize = 64;
 /// Bound of an id of Graph's where it is shown, in characters.
 pub const ID_CHARS: usize = 128;
 
+/// The longest id of a request.
+pub const REQUEST_ID_CHARS: usize = 64;
+
 /// Bound of the echo of the annotation that asks for a pass, in characters.
 pub const REQUEST_CHARS: usize = 256;
 
@@ -131,11 +134,37 @@ fn is_unfit(character: char) -> bool {
     )
 }
 
+/// The id that a service gave a request, as far as it is one: a GUID, or another word of hexadecimal digits and hyphens.
+///
+/// What stands in its place otherwise is nobody's id, and might be what the service was told in confidence.
+#[must_use]
+pub fn request_id(foreign: &str) -> Option<String> {
+    let is_id = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    let short = (1..=REQUEST_ID_CHARS).contains(&foreign.len());
+    (short && foreign.bytes().all(is_id)).then(|| foreign.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_request_has_an_id_or_none() {
+        let id = "0f6c9d1e-5a70-4B31-9c0d-2f4a6b8c0d1e";
+        assert_eq!(request_id(id).as_deref(), Some(id));
+        for other in [
+            "",
+            "eyJhbGciOiJSUzI1NiJ9",
+            "a b",
+            "canary+right",
+            &"a".repeat(65),
+            "\u{1b}",
+        ] {
+            assert_eq!(request_id(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn readable_text_of_any_script_stays_as_it_is() {

@@ -44,17 +44,31 @@ impl Running {
         flags: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Self> {
+        let (graph, authority) = (simulator.graph_endpoint(), simulator.authority_host());
+        let endpoints = ["--graph-endpoint", graph, "--authority-host", authority];
+        Self::start_as(
+            simulator.ca_pem(),
+            kubeconfig,
+            &[&endpoints, flags].concat(),
+            environment,
+        )
+    }
+
+    /// Starts `run` with these flags and no others but the admin port's. It trusts this certificate.
+    pub(crate) fn start_as(
+        ca_pem: &str,
+        kubeconfig: Option<&Path>,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let folder = Scratch::new()?;
         let roots = folder.path().join("roots.pem");
-        std::fs::write(&roots, simulator.ca_pem())?;
+        std::fs::write(&roots, ca_pem)?;
         let port = free_port()?;
         let mut command = leashed(program()?)?;
         command
             .arg("run")
-            .args(["--admin-address", &format!("127.0.0.1:{port}")]);
-        command.args(["--graph-endpoint", simulator.graph_endpoint()]);
-        command.args(["--authority-host", simulator.authority_host()]);
-        command
+            .args(["--admin-address", &format!("127.0.0.1:{port}")])
             .args(flags)
             .env("SSL_CERT_FILE", &roots)
             .env("HOME", folder.path())

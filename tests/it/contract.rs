@@ -405,7 +405,32 @@
 //!   `reasons::connections::while_graph_is_away_a_connection_is_what_the_contract_makes_of_it`,
 //!   `reasons::connections::while_microsoft_asks_for_a_pause_a_connection_is_what_the_contract_makes_of_it`,
 //!   `reasons::connections::a_verdict_of_a_connection_that_is_stalled_stays_through_an_outage_of_entra`
-//! - The other four keys of `auth`, their reasons, and `--operator-identity-namespaces`: –
+//! - `clientCertificate`: `auth::certificate::a_certificate_signs_in_by_either_form_of_its_key_wherever_it_stands`,
+//!   `auth::certificate::what_is_no_certificate_with_its_key_is_told_before_any_request`,
+//!   `auth::certificate::a_certificate_that_entra_does_not_know_is_told_with_what_to_do`,
+//!   `auth::certificate::a_clock_that_differs_from_entras_is_told_and_heals`,
+//!   `lib::graph::certificate::tests::what_entra_could_not_take_is_refused_with_its_own_word`
+//! - `workloadIdentity`: `auth::workload::a_service_account_signs_in_with_a_token_made_for_each_exchange`,
+//!   `auth::workload::each_cloud_gets_a_token_for_its_own_audience`,
+//!   `auth::workload::what_entra_holds_against_a_federated_token_is_told_with_what_to_do`,
+//!   `auth::workload::an_assertion_that_came_too_late_is_followed_by_a_new_one_at_once`
+//! - `ServiceAccountNotFound`, `ServiceAccountInvalid` and consent to an account:
+//!   `auth::workload::an_account_that_is_missing_or_of_another_app_is_told_and_heals`,
+//!   `auth::workload::without_consent_the_message_has_the_two_lines_that_give_it`,
+//!   `auth::workload::half_a_consent_is_told_too`
+//! - `operatorIdentity`: `auth::operator_token::the_operators_own_token_is_read_anew_at_each_exchange`
+//! - `IdentityNotAllowed` and `--operator-identity-namespaces`:
+//!   `auth::operator_token::the_operators_and_its_nodes_identity_are_for_the_namespaces_that_it_was_started_with`,
+//!   `auth::operator_token::the_program_finds_its_token_and_its_own_namespace_by_itself`
+//! - `managedIdentity`: `auth::managed::the_nodes_identity_signs_in_by_its_client_id_or_as_the_systems`,
+//!   `auth::managed::whatever_the_metadata_service_answers_has_its_reason_and_heals`,
+//!   `auth::managed::an_identity_that_the_node_has_not_is_told_and_found_when_it_is_assigned`,
+//!   `auth::managed::the_metadata_service_is_never_asked_by_a_proxy`
+//! - All five in each of the four clouds: `auth::clouds::all_five_kinds_work_in_the_worldwide_cloud`,
+//!   `auth::clouds::all_five_kinds_work_in_the_us_governments_cloud`,
+//!   `auth::clouds::all_five_kinds_work_in_the_department_of_defenses_cloud`,
+//!   `auth::clouds::all_five_kinds_work_in_the_cloud_of_china`
+//! - What is rotated is seen by nobody: `auth::rotation::no_sync_fails_while_secrets_certificates_and_tokens_are_rotated`
 //! - Consent by RBAC: `roles::view_reads_edit_writes_partners_and_only_admin_writes_connections`,
 //!   `kubectl::the_examples_are_applied_waited_for_and_shown`, `sessions::no_other_secret_is_read_or_can_be`
 //! - References have no namespace: `crd::writing::a_reference_takes_no_namespace`,

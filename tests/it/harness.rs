@@ -25,6 +25,8 @@ mod looks;
 mod objects;
 #[path = "harness/process.rs"]
 mod process;
+#[path = "harness/proxy.rs"]
+mod proxy;
 #[path = "harness/scratch.rs"]
 mod scratch;
 #[path = "harness/wait.rs"]
@@ -34,9 +36,11 @@ mod world;
 
 pub use control_plane::{ControlPlane, Options};
 pub use crds::{CRD_NAMES, crds_folder, install_crds};
+pub use federation::AUDIENCE;
 pub use kstatus::{Kstatus, kstatus};
 pub use objects::merge;
 pub use process::{Process, free_port, leashed};
+pub use proxy::{Proxy, Tunnel};
 pub use scratch::Scratch;
 pub use wait::{Observation, wait_for};
 pub use world::{CLIENT_SECRET, NEVER, OPERATOR, PATIENCE, WRITE_ROLE, World, checkout};

@@ -16,7 +16,7 @@ fn answer(status: u16, body: &[u8]) -> Failure {
 fn graph(status: u16, code: &str, message: &str) -> Failure {
     let body = json!({ "error": {
         "code": code, "message": message,
-        "innerError": { "date": "2026-11-25T10:00:00", "request-id": "R1", "client-request-id": "C1" },
+        "innerError": { "date": "2026-11-25T10:00:00", "request-id": "a1", "client-request-id": "C1" },
     } });
     answer(status, body.to_string().as_bytes())
 }
@@ -169,7 +169,7 @@ fn the_months_build_of_the_service_changes_no_message() {
         let failure = graph(400, "BadRequest", &message);
         assert_eq!(failure.message, "An error has occurred");
         assert_eq!(failure.kind, FailureKind::Rejected);
-        assert_eq!(failure.request_id.as_deref(), Some("R1"));
+        assert_eq!(failure.request_id.as_deref(), Some("a1"));
     }
 }
 
@@ -322,16 +322,16 @@ fn intunes_own_retry_after_counts_where_the_header_says_nothing() {
 
 #[test]
 fn the_request_id_is_the_headers_before_the_bodys() {
-    assert_eq!(graph(400, "BadRequest", "x").request_id.as_deref(), Some("R1"));
+    assert_eq!(graph(400, "BadRequest", "x").request_id.as_deref(), Some("a1"));
     assert_eq!(answer(400, b"").request_id, None);
     let mut headers = HeaderMap::new();
-    headers.insert(HeaderName::from_static("request-id"), HeaderValue::from_static("R2"));
-    let body = json!({ "error": { "innerError": { "innerError": { "request-id": "R3" } } } }).to_string();
+    headers.insert(HeaderName::from_static("request-id"), HeaderValue::from_static("a2"));
+    let body = json!({ "error": { "innerError": { "innerError": { "request-id": "a3" } } } }).to_string();
     assert_eq!(
         classify(400, &headers, body.as_bytes(), now()).request_id.as_deref(),
-        Some("R2")
+        Some("a2")
     );
-    assert_eq!(answer(400, body.as_bytes()).request_id.as_deref(), Some("R3"));
+    assert_eq!(answer(400, body.as_bytes()).request_id.as_deref(), Some("a3"));
 }
 
 #[test]

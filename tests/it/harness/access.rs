@@ -56,7 +56,8 @@ impl ControlPlane {
         let token = self.service_account_token(namespace, name).await?;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let file = format!("{namespace}-{name}-{count}.kubeconfig");
-        self.setup.write_kubeconfig(&file, &json!({ "token": token }))
+        self.setup
+            .write_kubeconfig(&file, &json!({ "token": token }), namespace)
     }
 
     /// A client of a ServiceAccount that exists, for the runtime that runs now.

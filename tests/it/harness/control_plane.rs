@@ -317,7 +317,7 @@ impl Setup {
             "client-certificate": this.file("admin.pem"),
             "client-key": this.file("admin.key"),
         });
-        this.write_kubeconfig("admin.kubeconfig", &user)?;
+        this.write_kubeconfig("admin.kubeconfig", &user, "default")?;
         Ok(this)
     }
 
@@ -327,7 +327,7 @@ impl Setup {
     }
 
     /// Writes a kubeconfig for `user`, in JSON, which is YAML too.
-    pub(crate) fn write_kubeconfig(&self, name: &str, user: &Value) -> Result<PathBuf> {
+    pub(crate) fn write_kubeconfig(&self, name: &str, user: &Value, namespace: &str) -> Result<PathBuf> {
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -336,7 +336,10 @@ impl Setup {
                 "cluster": { "server": self.url, "certificate-authority": self.file("ca.pem") },
             }],
             "users": [{ "name": "user", "user": user }],
-            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "user" } }],
+            "contexts": [{
+                "name": "test",
+                "context": { "cluster": "test", "user": "user", "namespace": namespace },
+            }],
             "current-context": "test",
         });
         let path = self.file(name);

@@ -313,7 +313,8 @@ impl World {
                 authority: Some(self.simulator.authority_host().to_owned()),
                 metadata: None,
             },
-            operator_identity_namespaces: Vec::new(),
+            // A test that is about this names its own.
+            operator_identity_namespaces: vec!["no-namespace".to_owned()],
             federated_token_file: None,
             abandon_cleanup_after: Some(Duration::from_secs(300)),
             extra_roots: Some(self.simulator.ca_pem().to_owned()),

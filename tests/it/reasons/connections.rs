@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use graph_simulator::{App, Request, Script};
-use harness::{CLIENT_SECRET, PATIENCE, WRITE_ROLE, World, kstatus, merge, wait_for};
+use harness::{AUDIENCE, CLIENT_SECRET, PATIENCE, WRITE_ROLE, World, kstatus, merge, wait_for};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -140,11 +140,18 @@ impl Gallery {
             "secretnotfound" => world.secret("no-such", good).await?,
             "secretinvalid" | "credentialsrejected" => world.secret(name, good).await?,
             "accessnotgranted" => world.consent(name).await?,
+            "accountnotfound" | "accountinvalid" => {
+                let place = self.rows.iter().position(|row| row.shown_by == name).unwrap_or(99);
+                world
+                    .trust_in(&self.tenant(place), &world.client_id, name, AUDIENCE)
+                    .await?;
+                world.account(name, &world.client_id).await?;
+            }
             // Its namespace was not named at start: another kind of auth is all that helps.
-            "identitynotallowed" | "accountnotfound" | "accountinvalid" => {
+            "identitynotallowed" => {
                 world.secret(name, good).await?;
                 world.consent(name).await?;
-                let auth = json!({"operatorIdentity": null, "workloadIdentity": null, "clientSecret": {"secretRef": {"name": name}}});
+                let auth = json!({"operatorIdentity": null, "clientSecret": {"secretRef": {"name": name}}});
                 let edited = json!({"spec": {"auth": auth}});
                 let connections = world.connections();
                 connections

@@ -2,6 +2,7 @@
 
 mod binary;
 mod binding;
+mod budgets;
 mod claims;
 mod connections;
 mod contest;

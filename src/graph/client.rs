@@ -10,6 +10,7 @@ use super::error::{Failure, classify};
 use super::http::{read_bounded, without_url};
 use super::json;
 use super::model::{Page, Partner, Patch, Undecodable, decode_entity, decode_page};
+use super::throttle::{Permit, usage};
 use super::token::Token;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::text;
@@ -60,18 +61,19 @@ impl GraphClient {
     }
 
     /// Reads one page of the tenant's partners: the first one, or the one that a `@odata.nextLink` names.
-    pub async fn page(&self, token: &Token, next_link: Option<&str>) -> Result<Page, Failure> {
+    pub async fn page(&self, token: &Token, permit: Permit<'_>, next_link: Option<&str>) -> Result<Page, Failure> {
         let url = match next_link {
             None => self.address(None)?,
             Some(link) => self.same_origin(link)?,
         };
-        let answer = self.send(Method::GET, url, token, None).await?;
+        let answer = self.send(Method::GET, url, token, permit, None).await?;
         decode_page(&answer.body).map_err(Failure::unavailable)
     }
 
     /// Reads one partner.
-    pub async fn get(&self, token: &Token, id: &str) -> Result<Partner, Failure> {
-        let answer = self.send(Method::GET, self.address(Some(id))?, token, None).await?;
+    pub async fn get(&self, token: &Token, permit: Permit<'_>, id: &str) -> Result<Partner, Failure> {
+        let url = self.address(Some(id))?;
+        let answer = self.send(Method::GET, url, token, permit, None).await?;
         let partner = decode_entity(&answer.body).map_err(|row| Failure::unavailable(undecodable(&row)))?;
         if partner.id.eq_ignore_ascii_case(id) {
             Ok(partner)
@@ -83,10 +85,9 @@ impl GraphClient {
     }
 
     /// Changes one partner. Any 2xx counts as taken, whatever its body; a body that is an error does not.
-    pub async fn patch(&self, token: &Token, id: &str, patch: &Patch) -> Result<Taken, Failure> {
-        let answer = self
-            .send(Method::PATCH, self.address(Some(id))?, token, Some(patch))
-            .await?;
+    pub async fn patch(&self, token: &Token, permit: Permit<'_>, id: &str, patch: &Patch) -> Result<Taken, Failure> {
+        let url = self.address(Some(id))?;
+        let answer = self.send(Method::PATCH, url, token, permit, Some(patch)).await?;
         let body = json::parse(&answer.body);
         let error = body.as_ref().and_then(|body| body.get("error"));
         if error.is_some_and(|error| !error.is_null()) {
@@ -131,13 +132,28 @@ impl GraphClient {
         }
     }
 
-    async fn send(&self, method: Method, url: Url, token: &Token, patch: Option<&Patch>) -> Result<Answer, Failure> {
-        let result = self.attempt(&method, &url, token, patch).await;
+    /// The permit is gone, and the request counts as ended, when this returns.
+    async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        token: &Token,
+        permit: Permit<'_>,
+        patch: Option<&Patch>,
+    ) -> Result<Answer, Failure> {
+        let result = self.attempt(&method, &url, token, &permit, patch).await;
         // A pooled connection that the server has closed meanwhile is no trouble of Graph's. Reads are repeated once; a
         // change may have been taken, and the next pass reads before it sends anything.
         let result = match result {
-            Err(Attempt::Broken(_)) if method == Method::GET => self.attempt(&method, &url, token, patch).await,
-            result => result,
+            Err(Attempt::Broken(failure)) if method == Method::GET => match permit.again().await {
+                Ok(permit) => self.attempt(&method, &url, token, &permit, patch).await,
+                // Microsoft has asked for a pause meanwhile, which the next one who asks is told.
+                Err(_) => Err(Attempt::Broken(failure)),
+            },
+            result => {
+                drop(permit);
+                result
+            }
         };
         let answer = match result {
             Ok(answer) => answer,
@@ -160,6 +176,7 @@ impl GraphClient {
         method: &Method,
         url: &Url,
         token: &Token,
+        permit: &Permit<'_>,
         patch: Option<&Patch>,
     ) -> Result<Answer, Attempt> {
         let client_request_id = uuid::Uuid::new_v4().to_string();
@@ -181,6 +198,9 @@ impl GraphClient {
         }
         let began = Instant::now();
         let answer = read(request).await;
+        if let Some(usage) = answer.as_ref().ok().and_then(|answer| usage(&answer.headers)) {
+            permit.heed(usage);
+        }
         let status = answer.as_ref().map(|answer| answer.status.as_u16()).ok();
         self.metrics.graph_request(method.as_str(), status, began.elapsed());
         let request_id = answer

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::client::{GraphClient, MOST_PAGES, Row, Taken};
 use super::error::{Failure, FailureKind, TokenFailure, TokenFailureKind};
 use super::model::{Partner, Patch};
-use super::throttle::{Budget, Kind, LONGEST_CLOSE, Priority};
+use super::throttle::{Budget, Kind, LONGEST_CLOSE, Permit, Priority};
 use super::token::{Credential, Token, TokenClient, TokenRequest};
 use crate::runtime::backoff::Backoff;
 
@@ -278,7 +278,7 @@ impl Session {
         Ok(listing)
     }
 
-    async fn rows(&self, priority: Priority) -> Result<Vec<Row>, Trouble> {
+    async fn rows(&self, mut priority: Priority) -> Result<Vec<Row>, Trouble> {
         let mut rows = Vec::new();
         let mut links = BTreeSet::new();
         let mut next: Option<String> = None;
@@ -286,11 +286,12 @@ impl Session {
             let link = next.take();
             let link = link.as_deref();
             let page = self
-                .authorized(Kind::Read, priority, &|| true, |token| async move {
-                    self.graph.page(&token, link).await
+                .authorized(Kind::Read, priority, &|| true, |token, permit| async move {
+                    self.graph.page(&token, permit, link).await
                 })
                 .await?;
             rows.extend(page.rows);
+            priority = priority.min(Priority::Begun);
             match page.next_link {
                 None => return Ok(rows),
                 Some(link) if links.insert(link.clone()) => next = Some(link),
@@ -307,8 +308,8 @@ impl Session {
 
     /// Reads one object anew.
     pub async fn get(&self, id: &str, priority: Priority) -> Result<Partner, Trouble> {
-        self.authorized(Kind::Read, priority, &|| true, |token| async move {
-            self.graph.get(&token, id).await
+        self.authorized(Kind::Read, priority, &|| true, |token, permit| async move {
+            self.graph.get(&token, permit, id).await
         })
         .await
     }
@@ -323,19 +324,19 @@ impl Session {
         priority: Priority,
         may: &(dyn Fn() -> bool + Sync),
     ) -> Result<Taken, Trouble> {
-        self.authorized(Kind::Write, priority, may, |token| async move {
-            self.graph.patch(&token, id, patch).await
+        self.authorized(Kind::Write, priority, may, |token, permit| async move {
+            self.graph.patch(&token, permit, id, patch).await
         })
         .await
     }
 
     /// Makes one call with the token; a 401 gets one fresh token and one more try.
-    async fn authorized<T, F>(
-        &self,
+    async fn authorized<'a, T, F>(
+        &'a self,
         kind: Kind,
         priority: Priority,
         may: &(dyn Fn() -> bool + Sync),
-        call: impl Fn(Arc<Token>) -> F,
+        call: impl Fn(Arc<Token>, Permit<'a>) -> F,
     ) -> Result<T, Trouble>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -344,11 +345,12 @@ impl Session {
         loop {
             let token = self.token(refused.as_ref()).await?;
             let permit = self.budget.acquire(kind, priority).await;
-            permit.map_err(|closed| Trouble::Graph(throttled(closed.0)))?;
+            let permit = permit.map_err(|closed| Trouble::Graph(throttled(closed.0)))?;
             if !may() {
+                permit.unused();
                 return Err(Trouble::Superseded);
             }
-            let failure = match call(Arc::clone(&token)).await {
+            let failure = match call(Arc::clone(&token), permit).await {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };

@@ -1,14 +1,20 @@
 //! How fast Graph is asked: the budgets that Microsoft publishes for Intune, held by (cloud, tenant, client).
 //!
 //! 100 writes and 1,000 requests in all, writes included, in any 20 seconds. [`Window`] and [`Ledger`] are pure and are
-//! told the time; [`Budget`] waits.
+//! told the time; [`Budget`] waits. Others may use up what is shared, which [`usage`] reads off Graph's answers.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+mod ledger;
+mod usage;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+
+pub use ledger::{Decision, Kind, Ledger, Mark, Priority, Window};
+pub use usage::{Level, Usage, usage};
 
 /// The length of both windows.
 pub const SPAN: Duration = Duration::from_secs(20);
@@ -19,163 +25,6 @@ pub const REQUESTS: usize = 1_000;
 /// The longest time that one Retry-After closes a budget for.
 pub const LONGEST_CLOSE: Duration = Duration::from_secs(3_600);
 
-/// An exact sliding window: at most `limit` requests in any `span`, wherever it begins.
-///
-/// It remembers the time of each request of the last span (16 bytes each), so memory grows with use alone. A bucket that
-/// fills at a rate would be smaller, but lets its burst through on top of what the rate gives within a span.
-#[derive(Debug, Clone)]
-pub struct Window {
-    limit: usize,
-    span: Duration,
-    log: VecDeque<Instant>,
-}
-
-impl Window {
-    /// An empty window. A limit of zero lets nothing through.
-    #[must_use]
-    pub const fn new(limit: usize, span: Duration) -> Self {
-        Self {
-            limit,
-            span,
-            log: VecDeque::new(),
-        }
-    }
-
-    /// How long until a request may go; `None` where it may go now.
-    pub fn wait(&mut self, now: Instant) -> Option<Duration> {
-        while self
-            .log
-            .front()
-            .is_some_and(|first| now.saturating_duration_since(*first) >= self.span)
-        {
-            self.log.pop_front();
-        }
-        let over = self.log.len().checked_sub(self.limit)?;
-        // The window opens once no more than limit - 1 are left in it.
-        let leaves = self.log.get(over).copied().unwrap_or(now);
-        Some(self.span.saturating_sub(now.saturating_duration_since(leaves)))
-    }
-
-    /// Counts a request that goes now. Times do not run backwards: an earlier one counts as the latest recorded.
-    pub fn record(&mut self, now: Instant) {
-        self.log.push_back(self.log.back().map_or(now, |last| now.max(*last)));
-    }
-
-    /// Whether the window holds no request any more.
-    fn is_empty(&self, now: Instant) -> bool {
-        self.log
-            .back()
-            .is_none_or(|last| now.saturating_duration_since(*last) >= self.span)
-    }
-}
-
-/// What a request does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// GET.
-    Read,
-    /// POST, PATCH, PUT or DELETE: counts as a write and as a request.
-    Write,
-}
-
-/// What the ledger says of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// It may go, and is counted.
-    Go,
-    /// A window is full; it has room after this time, if nobody else takes it.
-    Wait(Duration),
-    /// A Retry-After has closed the budget for this time from now.
-    Closed(Duration),
-}
-
-/// One budget's books: both windows, and until when the service asked to be left alone.
-#[derive(Debug, Clone)]
-pub struct Ledger {
-    writes: Window,
-    requests: Window,
-    closed_until: Option<Instant>,
-}
-
-impl Default for Ledger {
-    /// As Microsoft publishes them for one app in one tenant.
-    fn default() -> Self {
-        Self::new(Window::new(WRITES, SPAN), Window::new(REQUESTS, SPAN))
-    }
-}
-
-impl Ledger {
-    /// An open ledger with these windows: one for writes, one for all requests.
-    #[must_use]
-    pub const fn new(writes: Window, requests: Window) -> Self {
-        Self {
-            writes,
-            requests,
-            closed_until: None,
-        }
-    }
-
-    /// Whether a request may go now. [`Decision::Go`] has counted it: asking and counting cannot come apart.
-    pub fn decide(&mut self, kind: Kind, now: Instant) -> Decision {
-        if let Some(left) = self.closed(now) {
-            return Decision::Closed(left);
-        }
-        let requests = self.requests.wait(now);
-        let writes = match kind {
-            Kind::Read => None,
-            Kind::Write => self.writes.wait(now),
-        };
-        // None, a window with room, is less than any wait.
-        if let Some(wait) = requests.max(writes) {
-            return Decision::Wait(wait);
-        }
-        self.requests.record(now);
-        if kind == Kind::Write {
-            self.writes.record(now);
-        }
-        Decision::Go
-    }
-
-    /// Closes the budget for a time, at most [`LONGEST_CLOSE`] from now. A later end that was set before stands.
-    ///
-    /// Returns by how much the closed time has grown.
-    pub fn close(&mut self, now: Instant, duration: Duration) -> Duration {
-        let left = self.closed(now).unwrap_or_default();
-        let more = duration.min(LONGEST_CLOSE).saturating_sub(left);
-        if more > Duration::ZERO {
-            self.closed_until = now.checked_add(left + more);
-        }
-        more
-    }
-
-    /// How long the budget stays closed; `None` where it is open.
-    #[must_use]
-    pub fn closed(&self, now: Instant) -> Option<Duration> {
-        self.closed_until
-            .map(|until| until.saturating_duration_since(now))
-            .filter(|left| !left.is_zero())
-    }
-
-    /// Whether writes have room, whatever the other window says.
-    fn writes_have_room(&mut self, now: Instant) -> bool {
-        self.writes.wait(now).is_none()
-    }
-
-    /// Whether nothing would be lost if a new ledger took its place.
-    fn is_blank(&self, now: Instant) -> bool {
-        self.closed(now).is_none() && self.requests.is_empty(now)
-    }
-}
-
-/// Who goes first where both wait. `Edit` compares as the smaller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Priority {
-    /// Somebody waits for it: an edit, a sync request, a deletion.
-    Edit,
-    /// Nobody does.
-    Poll,
-}
-
 /// The service asked to be left alone, for this time from now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the request budget is closed by a Retry-After")]
@@ -185,7 +34,7 @@ pub struct Closed(pub Duration);
 #[derive(Debug)]
 pub struct Budget {
     state: Mutex<Waiting>,
-    /// Told whenever somebody goes, gives up, or closes the budget.
+    /// Told whenever somebody goes, gives up, closes the budget or holds something back.
     changed: Notify,
     closed_millis: Arc<AtomicU64>,
 }
@@ -199,15 +48,16 @@ impl Budget {
         }
     }
 
-    /// Waits until a request of this kind may go, and counts it.
+    /// Waits until a request of this kind may go, and counts it until a span after the permit is gone.
     ///
-    /// Edits go before polls, and the first to come is the first to go among requests of one kind and priority. A read
-    /// passes a write only where the window for writes is full and the one for all requests is not: it takes nothing
-    /// from the write. Where a Retry-After has closed the budget, before or while it waits, it returns at once.
+    /// Edits go before polls, and the first to come is the first to go among requests of one kind and priority. A
+    /// request passes one of the other kind that came before it only where that one waits for what holds its own kind
+    /// alone, such as a full window for writes: it takes nothing from it. Where a Retry-After has closed the budget,
+    /// before or while it waits, it returns at once.
     ///
-    /// It waits up to 20 seconds for each thousand requests (hundred writes) before it. Dropped, it frees its place and
-    /// has counted nothing.
-    pub async fn acquire(&self, kind: Kind, priority: Priority) -> Result<(), Closed> {
+    /// It waits up to 20 seconds, and what the slowest of them took, for each thousand requests (hundred writes) before
+    /// it. Dropped, it frees its place and has counted nothing.
+    pub async fn acquire(&self, kind: Kind, priority: Priority) -> Result<Permit<'_>, Closed> {
         let place = Place {
             budget: self,
             kind,
@@ -218,9 +68,17 @@ impl Budget {
             let changed = self.changed.notified();
             let turn = self.state().turn(kind, place.rank, now());
             match turn {
-                Turn::Decided(Decision::Go) => return Ok(()),
-                Turn::Decided(Decision::Closed(left)) => return Err(Closed(left)),
-                Turn::Decided(Decision::Wait(wait)) => {
+                Turn::Go(mark) => {
+                    return Ok(Permit {
+                        budget: self,
+                        kind,
+                        priority,
+                        mark,
+                        sent: true,
+                    });
+                }
+                Turn::Closed(left) => return Err(Closed(left)),
+                Turn::Wait(wait) => {
                     let _ = tokio::time::timeout(wait, changed).await;
                 }
                 Turn::Behind => changed.await,
@@ -248,6 +106,59 @@ impl Budget {
     }
 }
 
+/// One request that may go, and is under way for as long as this is there: to be dropped once its answer is read, it has
+/// failed, or nobody waits for it any more.
+#[derive(Debug)]
+#[must_use = "a request counts as ended where its permit is dropped"]
+pub struct Permit<'a> {
+    budget: &'a Budget,
+    kind: Kind,
+    priority: Priority,
+    mark: Mark,
+    sent: bool,
+}
+
+impl Permit<'_> {
+    /// The permit to send the same once more, which is a request like any other.
+    pub async fn again(self) -> Result<Self, Closed> {
+        let Self {
+            budget, kind, priority, ..
+        } = self;
+        drop(self);
+        budget.acquire(kind, priority).await
+    }
+
+    /// Gives it back: nothing was sent, and nothing counts.
+    pub fn unused(mut self) {
+        self.sent = false;
+    }
+
+    /// Heeds what an answer says of the limits that this budget shares with others.
+    pub fn heed(&self, usage: Usage) {
+        let began = self.budget.state().ledger.heed(usage, self.mark, now());
+        if !began {
+            return;
+        }
+        match usage.level() {
+            Level::Near => tracing::debug!("Graph says that a limit is near: polls wait for up to 20 s"),
+            Level::Reached => tracing::info!("Graph says that a limit is reached: requests wait for up to 20 s"),
+        }
+        self.budget.changed.notify_waiters();
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if self.sent {
+            // Frees nothing yet, so there is nobody to tell.
+            self.budget.state().ledger.end(self.kind, now());
+        } else {
+            self.budget.state().ledger.strike(self.kind);
+            self.budget.changed.notify_waiters();
+        }
+    }
+}
+
 /// Earlier is smaller: by priority, then by the order of coming.
 type Rank = (Priority, u64);
 
@@ -261,7 +172,9 @@ struct Waiting {
 }
 
 enum Turn {
-    Decided(Decision),
+    Go(Mark),
+    Wait(Duration),
+    Closed(Duration),
     /// Somebody else goes first, and will tell.
     Behind,
 }
@@ -285,16 +198,21 @@ impl Waiting {
 
     fn turn(&mut self, kind: Kind, rank: Rank, now: Instant) -> Turn {
         if let Some(left) = self.ledger.closed(now) {
-            return Turn::Decided(Decision::Closed(left));
+            return Turn::Closed(left);
         }
-        let before = |others: &BTreeSet<Rank>| others.first().is_some_and(|first| *first < rank);
-        let behind_read = before(&self.reads);
-        // A write that the window for writes holds back loses nothing to a read.
-        let behind_write = before(&self.writes) && (kind == Kind::Write || self.ledger.writes_have_room(now));
-        if behind_read || behind_write {
-            return Turn::Behind;
+        for other in [Kind::Read, Kind::Write] {
+            let first = self.of(other).first().copied().filter(|first| *first < rank);
+            // Whoever waits for what does not hold this kind back loses nothing to it.
+            let goes_first = |(priority, _)| other == kind || self.ledger.wait_of_kind(other, priority, now).is_none();
+            if first.is_some_and(goes_first) {
+                return Turn::Behind;
+            }
         }
-        Turn::Decided(self.ledger.decide(kind, now))
+        match self.ledger.decide(kind, rank.0, now) {
+            Decision::Go => Turn::Go(self.ledger.mark()),
+            Decision::Wait(wait) => Turn::Wait(wait),
+            Decision::Closed(left) => Turn::Closed(left),
+        }
     }
 
     fn of(&mut self, kind: Kind) -> &mut BTreeSet<Rank> {

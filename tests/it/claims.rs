@@ -271,7 +271,7 @@ async fn names_of_another_namespace_are_not_told() -> anyhow::Result<()> {
 }
 
 /// The Secret, the consent and the connection of the world, once more in another namespace.
-async fn copy_the_connection(world: &World, namespace: &str) -> anyhow::Result<()> {
+pub async fn copy_the_connection(world: &World, namespace: &str) -> anyhow::Result<()> {
     let meta = |name: &str| json!({"name": name, "namespace": namespace});
     let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "v1", "kind": "Secret", "metadata": meta("graph"), "stringData": {"client-secret": CLIENT_SECRET}},

@@ -327,7 +327,7 @@
 //! - A missing list is empty: `told::no_list_is_an_empty_one_and_an_absent_one_is_not_compared`,
 //!   `lib::graph::model::decode::tests::assignments::an_empty_a_null_and_a_missing_list_are_the_same`
 //! - Retry-After: `lib::graph::error::wait::tests::seconds_are_honoured_whole_and_rounded_up`,
-//!   `lib::graph::throttle::tests::a_close_lasts_an_hour_at_most_and_is_never_shortened`,
+//!   `lib::graph::throttle::ledger::tests::a_close_lasts_an_hour_at_most_and_is_never_shortened`,
 //!   `sessions::a_pause_is_kept_by_all_connections_of_an_app_and_by_no_other`,
 //!   `lib::graph::session::tests::who_is_told_of_a_failure_again_looks_when_the_pause_is_over`
 //! - Any 2xx is success, and a lost answer is looked for: `faults::writes::a_change_may_be_answered_without_a_body`,
@@ -440,7 +440,8 @@
 //!   `connections::credentials::a_request_looks_at_the_secret_anew`
 //! - A token serves nobody but the connection that got it:
 //!   `sessions::a_token_serves_nobody_but_the_connection_that_got_it`
-//! - Only the rate budget is shared: `sessions::a_pause_is_kept_by_all_connections_of_an_app_and_by_no_other`
+//! - Only the rate budget is shared: `sessions::a_pause_is_kept_by_all_connections_of_an_app_and_by_no_other`,
+//!   `budgets::a_limit_that_is_reached_is_waited_for_by_all_connections_of_the_app_and_told_by_none`
 //! - When a Secret is read, and when a token is asked for: `sessions::each_exchange_reads_the_secret_as_it_is_then`,
 //!   `sessions::the_secret_is_looked_at_for_as_long_as_it_can_mend_something`,
 //!   `sessions::while_connected_nobody_looks_at_the_secret_and_it_may_even_go`,

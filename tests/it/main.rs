@@ -3,6 +3,7 @@
 mod auth;
 mod binary;
 mod binding;
+mod budgets;
 mod claims;
 mod connections;
 mod contest;

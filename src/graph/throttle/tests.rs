@@ -14,120 +14,12 @@ fn budget(ledger: Ledger) -> Arc<Budget> {
     Arc::new(Budget::new(ledger, Arc::default()))
 }
 
+/// Whether the times, in any order, have at most `limit` in any span.
 fn never_more_than(limit: usize, span: Duration, times: &[Instant]) -> bool {
-    times
-        .iter()
-        .zip(times.iter().skip(limit))
-        .all(|(first, over)| *over - *first >= span)
-}
-
-#[test]
-fn the_published_limits_hold_to_the_request() {
-    let (mut ledger, now) = (Ledger::default(), Instant::now());
-    for _ in 0..100 {
-        assert_eq!(ledger.decide(Kind::Write, now), Decision::Go);
-    }
-    assert_eq!(ledger.decide(Kind::Write, now + SECOND), Decision::Wait(19 * SECOND));
-    for _ in 0..900 {
-        assert_eq!(ledger.decide(Kind::Read, now + SECOND), Decision::Go);
-    }
-    assert_eq!(ledger.decide(Kind::Read, now + SECOND), Decision::Wait(19 * SECOND));
-    assert_eq!(ledger.decide(Kind::Write, now + SPAN), Decision::Go);
-}
-
-#[test]
-fn a_burst_at_the_end_of_a_span_counts_in_the_next() {
-    let (mut window, now) = (Window::new(3, SPAN), Instant::now());
-    for at in [0, 18, 19] {
-        window.record(now + at * SECOND);
-    }
-    assert_eq!(window.wait(now + SPAN), None);
-    window.record(now + SPAN);
-    assert_eq!(window.wait(now + SPAN), Some(18 * SECOND));
-}
-
-#[test]
-fn a_time_that_runs_backwards_opens_nothing() {
-    let (mut window, now) = (Window::new(1, SPAN), Instant::now());
-    window.record(now + SECOND);
-    window.record(now);
-    assert_eq!(window.wait(now + SPAN), Some(SECOND));
-}
-
-#[test]
-fn a_window_of_none_lets_nothing_through() {
-    assert_eq!(Window::new(0, SPAN).wait(Instant::now()), Some(SPAN));
-}
-
-#[test]
-fn a_close_lasts_an_hour_at_most_and_is_never_shortened() {
-    let (mut ledger, now) = (Ledger::default(), Instant::now());
-    assert_eq!(ledger.close(now, 10 * SECOND), 10 * SECOND);
-    assert_eq!(ledger.close(now + SECOND, SECOND), Duration::ZERO);
-    assert_eq!(ledger.decide(Kind::Read, now + SECOND), Decision::Closed(9 * SECOND));
-    assert_eq!(ledger.close(now + 5 * SECOND, 10 * SECOND), 5 * SECOND);
-    assert_eq!(
-        ledger.decide(Kind::Write, now + 5 * SECOND),
-        Decision::Closed(10 * SECOND)
-    );
-    assert_eq!(ledger.decide(Kind::Write, now + 15 * SECOND), Decision::Go);
-    ledger.close(now + 20 * SECOND, Duration::MAX);
-    assert_eq!(ledger.closed(now + 20 * SECOND), Some(HOUR));
-}
-
-proptest! {
-    #[test]
-    fn a_window_is_never_overrun_and_never_too_slow(
-        limit in 1_usize..20,
-        gaps in prop::collection::vec(prop_oneof![3 => Just(0_u64), 3 => 0_u64..500, 1 => 0_u64..8_000], 0..300),
-    ) {
-        let span = SECOND;
-        let (mut window, mut now) = (Window::new(limit, span), Instant::now());
-        let mut times = Vec::new();
-        for gap in gaps {
-            now += Duration::from_millis(gap);
-            if let Some(wait) = window.wait(now) {
-                prop_assert!(wait > Duration::ZERO && wait <= span);
-                let early = now + wait.checked_sub(Duration::from_nanos(1)).unwrap();
-                prop_assert!(window.clone().wait(early).is_some());
-                now += wait;
-            }
-            prop_assert_eq!(window.wait(now), None);
-            window.record(now);
-            times.push(now);
-            prop_assert!(window.log.len() <= limit);
-        }
-        prop_assert!(never_more_than(limit, span, &times));
-    }
-
-    #[test]
-    fn a_ledger_holds_both_limits_and_every_close(
-        steps in prop::collection::vec((0_u64..6_000, any::<bool>(), prop::option::weighted(0.1, 0_u64..90_000)), 0..300),
-    ) {
-        let (mut ledger, mut now) = (small(), Instant::now());
-        let (mut all, mut writes, mut open_from) = (Vec::new(), Vec::new(), now);
-        for (gap, write, close) in steps {
-            now += Duration::from_millis(gap);
-            if let Some(close) = close.map(Duration::from_millis) {
-                open_from = open_from.max(now + close);
-                ledger.close(now, close);
-            }
-            let kind = if write { Kind::Write } else { Kind::Read };
-            match ledger.decide(kind, now) {
-                Decision::Go => {
-                    prop_assert!(now >= open_from);
-                    all.push(now);
-                    writes.extend(write.then_some(now));
-                }
-                Decision::Closed(left) => prop_assert_eq!(now + left, open_from),
-                Decision::Wait(wait) => {
-                    prop_assert!(now >= open_from && wait > Duration::ZERO);
-                    prop_assert_eq!(ledger.clone().decide(kind, now + wait), Decision::Go);
-                }
-            }
-        }
-        prop_assert!(never_more_than(7, SPAN, &all) && never_more_than(3, SPAN, &writes));
-    }
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    let over = times.iter().skip(limit);
+    times.iter().zip(over).all(|(first, over)| *over - *first >= span)
 }
 
 /// Asks in a task of its own, after those that were started before; writes its name down when it goes.
@@ -144,7 +36,7 @@ async fn ask(set: &mut JoinSet<()>, budget: &Arc<Budget>, went: &Went, name: &'s
     };
     let (budget, went) = (Arc::clone(budget), Arc::clone(went));
     let handle = set.spawn(async move {
-        budget.acquire(kind, priority).await.unwrap();
+        drop(budget.acquire(kind, priority).await.unwrap());
         went.lock().unwrap().push((name, now()));
     });
     tokio::task::yield_now().await;
@@ -159,7 +51,7 @@ fn names(went: &Went) -> Vec<&'static str> {
 
 async fn fill(budget: &Budget, kind: Kind, count: usize) {
     for _ in 0..count {
-        budget.acquire(kind, Priority::Poll).await.unwrap();
+        drop(budget.acquire(kind, Priority::Poll).await.unwrap());
     }
 }
 
@@ -168,7 +60,7 @@ async fn waits_while_the_window_is_full() {
     let (budget, start) = (budget(Ledger::default()), now());
     fill(&budget, Kind::Read, REQUESTS).await;
     assert_eq!(now(), start);
-    budget.acquire(Kind::Read, Priority::Poll).await.unwrap();
+    fill(&budget, Kind::Read, 1).await;
     assert!(now() - start >= SPAN && now() - start < SPAN + SECOND);
 }
 
@@ -237,7 +129,8 @@ async fn a_close_reaches_those_behind_one_that_does_not_look() {
     assert!(futures::poll!(&mut first).is_pending());
     assert!(futures::poll!(&mut second).is_pending());
     budget.close(SECOND);
-    assert_eq!(futures::poll!(&mut second), std::task::Poll::Ready(Err(Closed(SECOND))));
+    let told = futures::poll!(&mut second).map(|permit| permit.map(drop));
+    assert_eq!(told, std::task::Poll::Ready(Err(Closed(SECOND))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -274,20 +167,113 @@ async fn a_close_sends_those_who_wait_away_at_once() {
     fill(&budget, Kind::Write, 3).await;
     let waiting = tokio::spawn({
         let budget = Arc::clone(&budget);
-        async move { budget.acquire(Kind::Write, Priority::Edit).await }
+        async move { budget.acquire(Kind::Write, Priority::Edit).await.map(drop) }
     });
     tokio::time::sleep(SECOND).await;
     budget.close(60 * SECOND);
     assert_eq!(waiting.await.unwrap(), Err(Closed(60 * SECOND)));
-    assert_eq!(
-        budget.acquire(Kind::Read, Priority::Edit).await,
-        Err(Closed(60 * SECOND))
-    );
+    let read = budget.acquire(Kind::Read, Priority::Edit).await;
+    assert_eq!(read.map(drop), Err(Closed(60 * SECOND)));
     assert_eq!(now(), start + SECOND);
     assert_eq!(budget.closed(), Some(60 * SECOND));
     tokio::time::advance(60 * SECOND).await;
-    assert_eq!(budget.acquire(Kind::Write, Priority::Edit).await, Ok(()));
+    fill(&budget, Kind::Write, 1).await;
     assert_eq!(budget.closed(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_counts_however_long_it_takes_and_a_span_longer() {
+    let (budget, start) = (budget(small()), now());
+    let slow = budget.acquire(Kind::Write, Priority::Edit).await.unwrap();
+    fill(&budget, Kind::Write, 2).await;
+    tokio::time::advance(2 * SPAN).await;
+    fill(&budget, Kind::Write, 2).await;
+    assert_eq!(now(), start + 2 * SPAN);
+    // Given up, as it may still arrive, it counts from now.
+    drop(slow);
+    fill(&budget, Kind::Write, 3).await;
+    assert!(now() - start >= 3 * SPAN && now() - start < 3 * SPAN + SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_repeated_is_two() {
+    let (budget, start) = (budget(small()), now());
+    let mut permit = budget.acquire(Kind::Read, Priority::Edit).await.unwrap();
+    for _ in 0..6 {
+        permit = permit.again().await.unwrap();
+    }
+    assert_eq!(now(), start);
+    let again = permit.again().await.unwrap();
+    assert!(now() - start >= SPAN, "the eighth of seven");
+    budget.close(SECOND);
+    assert_eq!(again.again().await.map(drop), Err(Closed(SECOND)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_nothing_gives_its_place_to_the_next_at_once() {
+    let (budget, went, mut set, start) = (budget(small()), Went::default(), JoinSet::new(), now());
+    let unused = budget.acquire(Kind::Write, Priority::Edit).await.unwrap();
+    fill(&budget, Kind::Write, 2).await;
+    ask(&mut set, &budget, &went, "edit write").await;
+    assert!(names(&went).is_empty());
+    unused.unused();
+    set.join_all().await;
+    assert_eq!((names(&went), now()), (vec!["edit write"], start));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_others_use_up_holds_back_what_it_is_for_alone() {
+    for (share, scope, at_once) in [
+        (
+            "0.8",
+            "Tenant_Application/ReadWrite/a/t",
+            &["edit write", "edit read"][..],
+        ),
+        ("0.8", "Tenant/Write/t", &["poll read", "edit write", "edit read"]),
+        ("0.8", "Tenant/Read/t", &["poll write", "edit write", "edit read"]),
+        ("1.0", "Tenant/ReadWrite/t", &[]),
+        ("1.0", "Tenant/Write/t", &["poll read", "edit read"]),
+        ("1.0", "Tenant/Read/t", &["poll write", "edit write"]),
+    ] {
+        let (budget, went, mut set, start) = (budget(Ledger::default()), Went::default(), JoinSet::new(), now());
+        let mut headers = reqwest::header::HeaderMap::new();
+        headers.insert("x-ms-throttle-limit-percentage", share.parse().unwrap());
+        headers.insert("x-ms-throttle-scope", scope.parse().unwrap());
+        let answered = budget.acquire(Kind::Read, Priority::Poll).await.unwrap();
+        answered.heed(usage(&headers).unwrap());
+        drop(answered);
+        for name in ["poll read", "poll write", "edit write", "edit read"] {
+            ask(&mut set, &budget, &went, name).await;
+        }
+        assert_eq!((names(&went), now()), (at_once.to_vec(), start), "{share} {scope}");
+        set.join_all().await;
+        assert_eq!(names(&went).len(), 4);
+        assert!(now() - start <= SPAN + SECOND, "{share} {scope}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_already_heed_it_too() {
+    let (budget, went, mut set) = (budget(small()), Went::default(), JoinSet::new());
+    fill(&budget, Kind::Read, 4).await;
+    fill(&budget, Kind::Write, 2).await;
+    let answered = budget.acquire(Kind::Write, Priority::Edit).await.unwrap();
+    for name in ["edit write", "poll read"] {
+        ask(&mut set, &budget, &went, name).await;
+    }
+    tokio::time::advance(15 * SECOND).await;
+    // Both windows open at 20 s; by then others have used up the limit for writes.
+    answered.heed(Usage {
+        thousandths: 1_000,
+        only: Some(Kind::Write),
+        is_shared: true,
+    });
+    drop(answered);
+    let start = now();
+    set.join_all().await;
+    let seconds = |(name, at): &(&'static str, Instant)| (*name, (*at - start).as_secs());
+    let went: Vec<_> = went.lock().unwrap().iter().map(seconds).collect();
+    assert_eq!(went, [("poll read", 5), ("edit write", 20)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -322,14 +308,16 @@ async fn holders_of_one_key_share_one_budget_that_outlives_them_while_it_remembe
     let first = budgets.get(key());
     let spelled = BudgetKey::new("Global", "72F988BF-86F1-41AF-91AB-2D7CD011DB47", "ABC");
     assert!(Arc::ptr_eq(&first, &budgets.get(spelled)));
+    let tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47";
     for other in [
-        BudgetKey::new("China", "t", "abc"),
-        BudgetKey::new("Global", "t", "abd"),
+        BudgetKey::new("China", tenant, "abc"),
+        BudgetKey::new("Global", "t", "abc"),
+        BudgetKey::new("Global", tenant, "abd"),
     ] {
         assert!(!Arc::ptr_eq(&first, &budgets.get(other)));
     }
 
-    first.acquire(Kind::Read, Priority::Poll).await.unwrap();
+    fill(&first, Kind::Read, 1).await;
     first.close(60 * SECOND);
     drop(first);
     assert_eq!(budgets.get(key()).closed(), Some(60 * SECOND));
@@ -387,11 +375,12 @@ async fn nobody_waits_for_ever() {
     assert!(set.join_all().await.into_iter().all(|fine| fine));
 }
 
-/// One who asks: when, what, how urgently, and how long it has patience.
-type Asker = (u64, bool, bool, Option<u64>);
+/// One who asks: when, what, how urgently, how long it has patience, and how long its request is under way.
+type Asker = (u64, bool, bool, Option<u64>, u64);
 
-/// What came of it: who went when and whether to write, what was closed from when to when, and how many still wait.
-type Outcome = (Vec<(Instant, bool)>, Vec<(Instant, Instant)>, usize);
+/// What came of it: who went when, when that arrived and whether it writes; what was closed from when to when; and how
+/// many still wait.
+type Outcome = (Vec<(Instant, Instant, bool)>, Vec<(Instant, Instant)>, usize);
 
 fn simulate(askers: Vec<Asker>, closes: Vec<(u64, u64)>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -411,15 +400,25 @@ fn simulate(askers: Vec<Asker>, closes: Vec<(u64, u64)>) -> Outcome {
                 (now(), now() + length)
             });
         }
-        for (at, write, edit, patience) in askers {
+        for (number, (at, write, edit, patience, under_way)) in askers.into_iter().enumerate() {
             let budget = Arc::clone(&budget);
             set.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(at)).await;
                 let kind = if write { Kind::Write } else { Kind::Read };
                 let priority = if edit { Priority::Edit } else { Priority::Poll };
                 let patience = patience.map_or(HOUR * 24, Duration::from_millis);
-                let outcome = tokio::time::timeout(patience, budget.acquire(kind, priority)).await;
-                matches!(outcome, Ok(Ok(()))).then(|| (now(), write))
+                let permit = tokio::time::timeout(patience, budget.acquire(kind, priority)).await;
+                let permit = permit.ok()?.ok()?;
+                let under_way = Duration::from_millis(under_way);
+                let arrives = match number % 3 {
+                    0 => Duration::ZERO,
+                    1 => under_way / 2,
+                    _ => under_way,
+                };
+                let went = now();
+                tokio::time::sleep(under_way).await;
+                drop(permit);
+                Some((went, went + arrives, write))
             });
         }
         let mut went: Vec<_> = set.join_all().await.into_iter().flatten().collect();
@@ -436,6 +435,7 @@ fn asker() -> impl Strategy<Value = Asker> {
         any::<bool>(),
         any::<bool>(),
         prop::option::weighted(0.3, 0_u64..30_000),
+        prop_oneof![Just(0_u64), 0_u64..3_000, 0_u64..30_000],
     )
 }
 
@@ -450,17 +450,17 @@ proptest! {
         let patient = askers.iter().filter(|asker| asker.3.is_none()).count();
         let undisturbed = closes.is_empty();
         let (went, closed, left) = simulate(askers, closes);
-        let all: Vec<_> = went.iter().map(|(at, _)| *at).collect();
-        let writes: Vec<_> = went.iter().filter(|(_, write)| *write).map(|(at, _)| *at).collect();
+        let all: Vec<_> = went.iter().map(|(_, arrived, _)| *arrived).collect();
+        let writes: Vec<_> = went.iter().filter(|(_, _, write)| *write).map(|(_, arrived, _)| *arrived).collect();
         prop_assert!(never_more_than(7, SPAN, &all) && never_more_than(3, SPAN, &writes));
-        prop_assert!(all.iter().all(|at| closed.iter().all(|(from, until)| at <= from || at >= until)));
+        prop_assert!(went.iter().all(|(at, ..)| closed.iter().all(|(from, until)| at <= from || at >= until)));
         prop_assert_eq!(left, 0);
         prop_assert!(!undisturbed || went.len() >= patient, "the patient are all served");
     }
 
     #[test]
     fn no_time_is_lost(reads in 1_usize..60, writes in 1_usize..30) {
-        let askers = (0..reads + writes).map(|number| (0, number >= reads, number % 2 == 0, None)).collect();
+        let askers = (0..reads + writes).map(|number| (0, number >= reads, number % 2 == 0, None, 0)).collect();
         let (went, _, _) = simulate(askers, Vec::new());
         let (first, last) = (went.first().unwrap().0, went.last().unwrap().0);
         let spans = ((reads + writes - 1) / 7).max((writes - 1) / 3);

@@ -16,7 +16,7 @@ use crate::connection::{ConnectionVerdict, sync_interval};
 use crate::graph::error::{Failure, FailureKind, TokenFailure, TokenFailureKind};
 use crate::graph::model::{self, Patch};
 use crate::graph::session::{CredentialFailure, Listing, Trouble};
-use crate::graph::throttle::{Decision, Kind};
+use crate::graph::throttle::{Decision, Kind, Priority};
 use crate::partner::apply::{Claim, Step, check, claim, decide, unless_lost, was_taken, with};
 use crate::partner::claim::ObjectId;
 use crate::partner::observe::{Observed, as_named, from_listing, no_such, only, told};
@@ -290,7 +290,7 @@ async fn request<T>(
             }
         }
         let now = world.instant();
-        match session.budget.borrow_mut().decide(kind, now) {
+        match session.budget.borrow_mut().decide(kind, Priority::Edit, now) {
             Decision::Go => {}
             Decision::Wait(_) => panic!("more requests than anybody needs"),
             Decision::Closed(left) => {
@@ -303,9 +303,11 @@ async fn request<T>(
             }
         }
         if !may(&world) {
+            session.budget.borrow_mut().strike(kind);
             return Err(Trouble::Superseded);
         }
         let answer = call(&mut world);
+        session.budget.borrow_mut().end(kind, now);
         let tenant = world.tenant(&session.tenant);
         if tenant.loses > 0 {
             tenant.loses -= 1;

@@ -41,6 +41,14 @@ impl Bed {
     /// # Errors
     /// If the control plane or the simulator does not start.
     pub(crate) async fn new(settings: &Settings) -> Result<Self> {
+        Self::with(settings, graph_simulator::Options::default()).await
+    }
+
+    /// The same, with options of the simulator. How long its answers take is the same in all measures.
+    ///
+    /// # Errors
+    /// If the control plane or the simulator does not start.
+    pub(crate) async fn with(settings: &Settings, options: graph_simulator::Options) -> Result<Self> {
         let plane = ControlPlane::start(Options::default()).await?;
         plane.apply_crds().await?;
         for file in ["deploy/namespace.yaml", "deploy/rbac.yaml"] {
@@ -51,7 +59,7 @@ impl Bed {
         }
         let options = graph_simulator::Options {
             graph_delay: GRAPH_DELAY,
-            ..graph_simulator::Options::default()
+            ..options
         };
         let simulator = Simulator::start(options)?;
         let folder = Scratch::new()?;

@@ -1,5 +1,6 @@
 //! Many resources, as a user would have them: each names a row of Graph that it agrees with.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -25,11 +26,24 @@ pub(crate) struct Fleet<'a> {
     bed: &'a Bed,
     /// The namespace.
     pub(crate) namespace: String,
-    /// How many connections there are, each with a tenant and an app of its own.
-    connections: usize,
+    /// The numbers of its connections.
+    connections: Range<usize>,
     /// How many resources each of them has.
     each: usize,
+    owner: Owner,
 }
+
+/// Whose app a connection goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// Each connection has a tenant and an app of its own.
+    Each,
+    /// All of the bed's fleets that say so have one tenant and one app.
+    One,
+}
+
+/// The number of the tenant and the app that fleets share.
+const SHARED: usize = 0xffff;
 
 /// One resource of a fleet.
 #[derive(Clone, Debug)]
@@ -46,23 +60,36 @@ pub(crate) struct Member {
 }
 
 impl<'a> Fleet<'a> {
-    /// Makes the namespace and Graph's rows, but no resource yet.
+    /// Makes the namespace and Graph's rows, but no resource yet. Each connection has a tenant and an app of its own.
     ///
     /// # Errors
     /// If the API server refuses the namespace.
     pub(crate) async fn new(bed: &'a Bed, namespace: &str, connections: usize, each: usize) -> Result<Self> {
+        Self::make(bed, namespace, 0..connections, each, Owner::Each).await
+    }
+
+    /// The same with one connection, of a tenant and an app that all fleets made by this share. Their numbers differ.
+    ///
+    /// # Errors
+    /// If the API server refuses the namespace.
+    pub(crate) async fn of_one_app(bed: &'a Bed, namespace: &str, number: usize, each: usize) -> Result<Self> {
+        Self::make(bed, namespace, number..number + 1, each, Owner::One).await
+    }
+
+    async fn make(bed: &'a Bed, namespace: &str, connections: Range<usize>, each: usize, owner: Owner) -> Result<Self> {
         bed.namespace(namespace).await?;
         let fleet = Self {
             bed,
             namespace: namespace.to_owned(),
             connections,
             each,
+            owner,
         };
         let graph = bed.graph();
-        for number in 0..connections {
+        for number in fleet.connections.clone() {
             graph.add_app(
                 &fleet.tenant(number),
-                &client_id(number),
+                &fleet.client_id(number),
                 App::with_secret(CLIENT_SECRET).roles([WRITE_ROLE]),
             );
         }
@@ -82,8 +109,8 @@ impl<'a> Fleet<'a> {
 
     /// All resources.
     pub(crate) fn members(&self) -> Vec<Member> {
-        let members =
-            (0..self.connections).flat_map(|connection| (0..self.each).map(move |number| (connection, number)));
+        let connections = self.connections.clone();
+        let members = connections.flat_map(|connection| (0..self.each).map(move |number| (connection, number)));
         members
             .map(|(connection, number)| Member {
                 name: format!("partner-{connection:04}-{number:04}"),
@@ -97,7 +124,7 @@ impl<'a> Fleet<'a> {
 
     /// How many resources there are.
     pub(crate) fn len(&self) -> usize {
-        self.connections * self.each
+        self.connections.len() * self.each
     }
 
     /// The partners of this namespace.
@@ -114,7 +141,7 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// If the API server refuses one.
     pub(crate) async fn create(&self) -> Result<()> {
-        let connections = (0..self.connections).map(|number| self.connection(number));
+        let connections = self.connections.clone().map(|number| self.connection(number));
         create_all(&self.graph_connections(), connections).await?;
         create_all(&self.partners(), self.members().iter().map(partner)).await
     }
@@ -175,9 +202,20 @@ impl<'a> Fleet<'a> {
     }
 
     fn tenant(&self, number: usize) -> String {
-        // Tenants of two fleets of one bed differ.
-        let name: usize = self.namespace.bytes().map(usize::from).sum();
+        let (name, number) = match self.owner {
+            // Tenants of two fleets of one bed differ.
+            Owner::Each => (self.namespace.bytes().map(usize::from).sum(), number),
+            Owner::One => (SHARED, SHARED),
+        };
         format!("{name:08x}-bbbb-4bbb-8bbb-{number:012x}")
+    }
+
+    fn client_id(&self, number: usize) -> String {
+        let number = match self.owner {
+            Owner::Each => number,
+            Owner::One => SHARED,
+        };
+        format!("cccccccc-cccc-4ccc-8ccc-{number:012x}")
     }
 
     fn connection(&self, number: usize) -> Value {
@@ -185,7 +223,7 @@ impl<'a> Fleet<'a> {
             "metadata": {"name": connection_name(number)},
             "spec": {
                 "tenantId": self.tenant(number),
-                "clientId": client_id(number),
+                "clientId": self.client_id(number),
                 "auth": {"clientSecret": {"secretRef": {"name": "graph"}}},
             },
         })
@@ -194,10 +232,6 @@ impl<'a> Fleet<'a> {
 
 fn connection_name(number: usize) -> String {
     format!("connection-{number:04}")
-}
-
-fn client_id(number: usize) -> String {
-    format!("cccccccc-cccc-4ccc-8ccc-{number:012x}")
 }
 
 fn group(number: usize) -> String {

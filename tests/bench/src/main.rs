@@ -5,7 +5,7 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `BENCH_ONLY` | the measures to take, separated by commas: `start`, `memory`, `cold`, `edits-resync`, `edits-first`, `idle`; a part of a name will do |
+//! | `BENCH_ONLY` | the measures to take, separated by commas: `start`, `memory`, `cold`, `edits-resync`, `edits-first`, `idle`, and `throttle`, which is taken where it is named alone; a part of a name will do |
 //! | `BENCH_RESOURCES` | how many resources stand for the thousand; the table says so |
 //! | `BENCH_OPERATOR` | another binary of the operator than the one beside this program |
 //!
@@ -73,7 +73,7 @@ async fn take(settings: &Settings) -> Result<(Table, bool)> {
     let mut rows = Vec::new();
     let mut whole = true;
     for measure in Measure::ALL {
-        if !settings.wants(measure.name()) {
+        if !settings.wants(measure) {
             continue;
         }
         say(&format!(

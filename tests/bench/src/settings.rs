@@ -55,7 +55,7 @@ impl Settings {
             resources,
             only,
         };
-        if !Measure::ALL.iter().any(|measure| settings.wants(measure.name())) {
+        if !Measure::ALL.iter().any(|measure| settings.wants(*measure)) {
             let names = Measure::ALL.map(Measure::name).join(", ");
             bail!("BENCH_ONLY names none of: {names}");
         }
@@ -63,7 +63,10 @@ impl Settings {
     }
 
     /// Whether a measure is to be taken.
-    pub(crate) fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+    pub(crate) fn wants(&self, measure: Measure) -> bool {
+        if self.only.is_empty() {
+            return measure.is_usual();
+        }
+        self.only.iter().any(|part| measure.name().contains(part.as_str()))
     }
 }

@@ -2,6 +2,7 @@
 
 mod assertion;
 mod certificate;
+mod discovery;
 mod federated;
 mod refusal;
 
@@ -54,6 +55,9 @@ pub(crate) fn readable_assertion(body: &[u8]) -> Option<Value> {
 
 /// Notes what a right client never does, before any rule can take the request.
 pub(crate) fn inspect(world: &mut World, seq: u64, request: &Incoming) {
+    if is_discovery(request) {
+        return;
+    }
     if tenant_of(&request.path).is_none() {
         world.violation(seq, ViolationKind::UnexpectedPath, request.path.clone());
     } else if request.method != "POST" {
@@ -79,6 +83,10 @@ pub(crate) fn inspect(world: &mut World, seq: u64, request: &Incoming) {
     if request.query_pairs().iter().any(|(name, _)| is_secret(name)) {
         world.violation(seq, ViolationKind::MisplacedCredential, "a secret in the address");
     }
+}
+
+fn is_discovery(request: &Incoming) -> bool {
+    request.method == "GET" && discovery::tenant_of(&request.path).is_some()
 }
 
 /// What is weak about an assertion that an app signed itself. One of another issuer is none of the client's making.
@@ -107,6 +115,13 @@ enum Proof {
 
 /// Answers a request; says the number of the token that it issued.
 pub(crate) fn answer(world: &mut World, endpoints: &Endpoints, request: &Incoming) -> (Reply, Option<u64>) {
+    if let Some(tenant) = discovery::tenant_of(&request.path).filter(|_| is_discovery(request)) {
+        let reply = match world.tenant(tenant) {
+            Some(_) => Reply::json(200, &discovery::document(endpoints, tenant)),
+            None => unknown_tenant(tenant).reply(endpoints, world.now(), request),
+        };
+        return (reply, None);
+    }
     let Some(tenant) = tenant_of(&request.path) else {
         return (
             Reply {

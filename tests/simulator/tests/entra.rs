@@ -115,6 +115,27 @@ async fn missing_fields_and_wrong_forms_are_refused() {
 }
 
 #[tokio::test]
+async fn a_client_finds_the_token_endpoint_by_discovery() {
+    let world = World::start();
+    let authority = world.simulator.authority_host();
+    let find = async |tenant: &str| {
+        let url = format!("{authority}/{tenant}/v2.0/.well-known/openid-configuration");
+        read(world.client.get(url).send().await.unwrap()).await
+    };
+    let (status, found) = find(TENANT).await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        found["token_endpoint"],
+        format!("{authority}/{TENANT}/oauth2/v2.0/token")
+    );
+    assert_eq!(found["issuer"], format!("{authority}/{TENANT}/v2.0"));
+    let (status, refused) = find("dddddddd-2222-4222-8222-000000000009").await;
+    assert_eq!((status, &refused["error_codes"]), (400, &json!([90_002])));
+    assert_eq!(world.kinds(), []);
+    assert_eq!(world.control.count(graph_simulator::Request::is_token), 0);
+}
+
+#[tokio::test]
 async fn secrets_rotate_and_never_enter_the_log() {
     let world = World::start();
     world.token().await;

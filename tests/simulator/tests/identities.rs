@@ -155,15 +155,26 @@ async fn what_is_no_request_of_the_node_is_refused_and_noted() {
             "{query:?} {headers:?}"
         );
     }
-    let (status, body) = ask(&world, &right[1..], &forwarded[..1]).await;
-    assert_eq!(status, 400);
-    assert!(
-        body["error"]
-            .as_str()
-            .unwrap()
-            .starts_with("Bad request. api-version was not specified"),
-        "{body}"
-    );
+    assert_eq!(world.control.count(|request| request.issued_token.is_some()), 0);
+}
+
+#[tokio::test]
+async fn another_version_method_or_path_is_refused() {
+    let world = World::start();
+    world.control.assign_identity(TENANT, CLIENT, true).unwrap();
+    let graph = world.simulator.graph_endpoint().to_owned();
+    let right = [("api-version", "2018-02-01"), ("resource", graph.as_str())];
+    let header = ("Metadata", "true");
+    let old = [("api-version", "2017-09-01"), right[1]];
+    for query in [&right[1..], &old] {
+        let (status, body) = ask(&world, query, &[header]).await;
+        assert_eq!(status, 400);
+        let error = body["error"].as_str().unwrap();
+        assert!(
+            error.starts_with("Bad request. api-version was not specified"),
+            "{body}"
+        );
+    }
     let root = world.simulator.metadata_endpoint();
     for (method, path, expected) in [
         (Method::POST, "/metadata/identity/oauth2/token", 405),

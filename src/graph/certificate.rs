@@ -19,8 +19,9 @@ use x509_parser::nom;
 use x509_parser::x509::AlgorithmIdentifier;
 use zeroize::{Zeroize, Zeroizing};
 
-/// How long an assertion is valid, in seconds. Microsoft's "certificate credentials" page asks for 5 to 10 minutes.
-const LIFETIME: i64 = 600;
+/// How long an assertion is valid before and after it is made, in seconds. Microsoft's "certificate credentials" page
+/// asks for 5 to 10 minutes in all; this way a clock may be wrong by five minutes in either direction.
+const TOLERANCE: i64 = 300;
 
 /// The object identifier of an RSA key (RFC 8017, appendix C).
 const RSA: &str = "1.2.840.113549.1.1.1";
@@ -105,8 +106,8 @@ impl Certificate {
         &self.thumbprint
     }
 
-    /// An assertion that the holder of the key is `client`, for the token endpoint `audience`, valid for ten minutes from
-    /// `now` (Microsoft identity platform, "application authentication certificate credentials": PS256 and `x5t#S256`).
+    /// An assertion that the holder of the key is `client`, for the token endpoint `audience`, valid from five minutes
+    /// before `now` to five minutes after it (Microsoft identity platform, "application authentication certificate credentials": PS256 and `x5t#S256`).
     ///
     /// # Errors
     /// Where the library cannot sign.
@@ -120,8 +121,8 @@ impl Certificate {
             sub: client,
             jti: uuid::Uuid::new_v4().to_string(),
             iat: now,
-            nbf: now,
-            exp: now.saturating_add(LIFETIME),
+            nbf: now.saturating_sub(TOLERANCE),
+            exp: now.saturating_add(TOLERANCE),
         };
         let signed = jsonwebtoken::encode(&header, &claims, &self.key);
         signed.map(Zeroizing::new).map_err(|_| NotSigned)

@@ -24,12 +24,13 @@ async fn connection(world: &World, name: &str, auth: Value) -> anyhow::Result<()
 
 /// The same with more in its spec.
 async fn connection_with(world: &World, name: &str, auth: Value, more: Value) -> anyhow::Result<()> {
-    let mut spec = json!({"auth": {"clientSecret": null}});
-    if let (Some(kinds), Value::Object(auth)) = (spec["auth"].as_object_mut(), auth) {
+    let mut spec = more;
+    let mut kinds = json!({"clientSecret": null});
+    if let (Some(kinds), Value::Object(auth)) = (kinds.as_object_mut(), auth) {
         kinds.extend(auth);
     }
-    if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
-        spec.extend(more);
+    if let Some(spec) = spec.as_object_mut() {
+        spec.insert("auth".to_owned(), kinds);
     }
     world.connection(name, spec).await
 }

@@ -50,7 +50,8 @@ fn an_assertion_is_what_entra_asks_for_and_its_signature_is_the_certificates() {
         let mut claims = part(&assertion, 1);
         ids.push(claims.as_object_mut().unwrap().remove("jti").unwrap());
         let at = now.as_second();
-        let expected = json!({"aud": endpoint, "iss": "app", "sub": "app", "iat": at, "nbf": at, "exp": at + 600});
+        let expected =
+            json!({"aud": endpoint, "iss": "app", "sub": "app", "iat": at, "nbf": at - 300, "exp": at + 300});
         assert_eq!(claims, expected);
         let (signed, signature) = assertion.rsplit_once('.').unwrap();
         let (_, x509) = X509Certificate::from_der(&der).unwrap();

@@ -145,6 +145,16 @@ async fn a_clock_that_differs_from_entras_is_told_and_heals() -> anyhow::Result<
     registered(&world, &[&own])?;
     stored(&world, "graph", &own.certificate_pem, &own.key_pkcs8_pem).await?;
     world.start().await?;
+    // A little is tolerated.
+    for minutes in [-4, 4] {
+        world.graph().set_clock(SignedDuration::from_mins(minutes));
+        world.graph().revoke_tokens(&world.tenant, None);
+        let since = world.graph().last_seq();
+        world.ask("gconn/graph", &format!("at {minutes}")).await?;
+        let anew = move |request: &Request| request.seq > since && request.is_token() && request.status == Some(200);
+        world.graph().wait_for_requests(anew, 1, PATIENCE).await?;
+        world.connection_is("graph", "True", "Connected").await?;
+    }
     for minutes in [-30, 30] {
         world.connection_is("graph", "True", "Connected").await?;
         world.graph().set_clock(SignedDuration::from_mins(minutes));

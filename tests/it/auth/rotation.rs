@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use compliance_partner_operator::api::{ComplianceManagementPartner, ConditionStatus};
 use graph_simulator::{App, Options, Request, certificate};
 use harness::{AUDIENCE, CLIENT_SECRET, OPERATOR, PATIENCE, Scratch, WRITE_ROLE, World};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::connection_with;
 use super::operator_token::project;
@@ -70,10 +70,9 @@ async fn edit(world: &World, onboarded: bool) -> anyhow::Result<BTreeMap<String,
     for kind in KINDS {
         for number in 0..2 {
             let name = format!("{kind}-{number}");
-            let spec: Value = json!({"connectionRef": {"name": kind}, "iosOnboarded": onboarded});
-            let mut spec = spec;
             let place = KINDS.iter().position(|other| *other == kind).unwrap_or_default();
-            spec["partnerRef"] = json!({"id": format!("aaaaaaaa-1111-4111-8111-0000000{place}000{number}")});
+            let id = format!("aaaaaaaa-1111-4111-8111-0000000{place}000{number}");
+            let spec = json!({"connectionRef": {"name": kind}, "partnerRef": {"id": id}, "iosOnboarded": onboarded});
             world.partner(&name, spec).await?;
             last.insert(name.clone(), world.in_sync(&name).await?);
         }

@@ -1,5 +1,6 @@
 //! Microsoft's side: what Graph and Entra say, and how they are asked. Knows no Kubernetes.
 
+pub mod claims;
 pub mod client;
 pub mod cloud;
 pub mod error;

@@ -11,10 +11,10 @@ use azure_core::credentials::{Secret, TokenCredential};
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, Body, ClientOptions, HttpClient, Request, RetryOptions, Transport};
 use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
-use base64::Engine;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
+use super::claims::Claims;
 use super::error::{TokenFailure, TokenFailureKind, classify_token};
 use super::http::{read_bounded, without_url};
 use crate::runtime::metrics::Metrics;
@@ -60,16 +60,12 @@ impl Token {
     fn new(secret: Zeroizing<String>, valid_for: Duration) -> Self {
         // Five minutes before the end, or halfway for a token that lives shorter than ten.
         let early = Duration::from_secs(300).min(valid_for / 2);
-        let claims = claims(&secret);
-        let text_of = |name: &str| claims.as_ref().and_then(|claims| claims.get(name)?.as_str());
-        let roles = claims.as_ref().and_then(|claims| claims.get("roles")?.as_array());
+        let claims = Claims::read(&secret);
         Self {
             renew_at: Instant::now() + valid_for.saturating_sub(early),
             ends_at: Instant::now() + valid_for,
-            roles: claims
-                .as_ref()
-                .map(|_| relevant(roles.map(Vec::as_slice).unwrap_or_default())),
-            tenant: text_of("tid").map(str::to_ascii_lowercase),
+            roles: claims.as_ref().map(|claims| claims.roles.clone()),
+            tenant: claims.and_then(|claims| claims.tenant),
             secret,
         }
     }
@@ -79,30 +75,6 @@ impl fmt::Debug for Token {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Token(…)")
     }
-}
-
-/// The roles that reading or writing partners can take, sorted and unique.
-fn relevant(roles: &[serde_json::Value]) -> Vec<String> {
-    let known = super::error::READ_ROLES;
-    let mut found: Vec<String> = roles
-        .iter()
-        .filter_map(serde_json::Value::as_str)
-        .filter(|role| known.contains(role))
-        .map(str::to_owned)
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    found
-}
-
-fn claims(token: &str) -> Option<serde_json::Value> {
-    let payload = token.split('.').nth(1)?;
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(payload.trim_end_matches('='))
-        .ok()?;
-    serde_json::from_slice::<serde_json::Value>(&bytes)
-        .ok()
-        .filter(serde_json::Value::is_object)
 }
 
 /// Who asks for a token, where, and for what.
@@ -266,10 +238,13 @@ impl HttpClient for Capture {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     fn token(payload: &str) -> Token {
-        let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(payload);
+        let payload = URL_SAFE_NO_PAD.encode(payload);
         Token::new(Zeroizing::new(format!("e30.{payload}.c2ln")), Duration::from_secs(3600))
     }
 

@@ -1,15 +1,26 @@
-//! The only code that reads a Secret. What it reads goes to `graph/` as a `Credential`, which neither shows nor stores
-//! itself, and is zeroed when it goes.
+//! The only code that reads a Secret or asks for a ServiceAccount's token. What it gets goes to `graph/` as a
+//! `Credential`, which neither shows nor stores itself, and is zeroed when it goes.
 
+mod consent;
+mod operator;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::SetOnce;
 use zeroize::{Zeroize, Zeroizing};
 
+pub use consent::Identity;
+pub use operator::{ManagedIdentitySource, OperatorTokenSource};
+
+use crate::graph::certificate::Certificate;
 use crate::graph::session::{CredentialFailure, CredentialSource, Versioned};
 use crate::graph::token::Credential;
 use crate::runtime::text;
@@ -17,107 +28,189 @@ use crate::runtime::text;
 /// How long the API server may take to answer.
 const LONGEST_READ: Duration = Duration::from_secs(15);
 
-/// How long the advice on consent waits for the operator's name: right after the start it may not be known yet.
-const LONGEST_WAIT_FOR_A_NAME: Duration = Duration::from_secs(5);
+/// How long a ServiceAccount's token is valid, in seconds: the shortest that Kubernetes gives. It is for one exchange.
+const TOKEN_SECONDS: i64 = 600;
 
-/// A client secret in a Secret, read anew at each exchange.
-pub struct ClientSecretSource {
+/// The annotation by which a ServiceAccount says for which app it stands (Azure Workload Identity's own).
+const CLIENT_ID: &str = "azure.workload.identity/client-id";
+
+/// The entries of a Secret of type `kubernetes.io/tls`.
+const CERTIFICATE: &str = "tls.crt";
+const PRIVATE_KEY: &str = "tls.key";
+
+/// A namespace, and how what is in it is read.
+#[derive(Clone)]
+pub struct Namespace {
     client: Client,
-    namespace: String,
     name: String,
-    key: String,
     identity: Arc<SetOnce<Identity>>,
 }
 
-/// Who the operator is to the API server, for the advice on how to grant it something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity(String);
-
-impl Identity {
-    /// From the user name that the API server gives the operator.
+impl Namespace {
+    /// The namespace `name`. `identity` is the operator's own, once it is known, for the advice on how to grant it
+    /// something.
     #[must_use]
-    pub fn new(username: &str) -> Self {
-        Self(username.to_owned())
-    }
-
-    /// The flag of `kubectl create rolebinding` that names the operator.
-    fn subject(&self) -> String {
-        match self.0.strip_prefix("system:serviceaccount:") {
-            Some(account) => format!("--serviceaccount={account}"),
-            None => format!("--user={}", self.0),
-        }
-    }
-}
-
-impl ClientSecretSource {
-    /// The key `key` of the Secret `namespace`/`name`.
-    #[must_use]
-    pub fn new(client: Client, namespace: &str, name: &str, key: &str, identity: Arc<SetOnce<Identity>>) -> Self {
+    pub fn new(client: Client, name: &str, identity: Arc<SetOnce<Identity>>) -> Self {
         Self {
             client,
-            namespace: namespace.to_owned(),
             name: name.to_owned(),
-            key: key.to_owned(),
             identity,
         }
     }
 
-    async fn not_granted(&self) -> CredentialFailure {
-        let Self { namespace, name, .. } = self;
-        // Cut, so that both commands are whole in a condition's message for the longest name of a Secret.
-        let role: String = name.chars().take(40).collect();
-        let role = format!("{}-reader", role.trim_end_matches(['-', '.']));
-        let identity = tokio::time::timeout(LONGEST_WAIT_FOR_A_NAME, self.identity.wait()).await;
-        let subject = identity.map_or_else(|_| "--serviceaccount=…".to_owned(), Identity::subject);
-        CredentialFailure::NotGranted(format!(
-            "The operator may not read Secret {name}. Grant it this one Secret: \
-             kubectl -n {namespace} create role {role} --verb=get --resource=secrets --resource-name={name} && \
-             kubectl -n {namespace} create rolebinding {role} --role={role} {subject}"
-        ))
+    async fn secret(&self, name: &str, purpose: &str) -> Result<Contents, CredentialFailure> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.name);
+        let mut secret = match answered(api.get(name)).await {
+            Ok(secret) => secret,
+            Err(Refusal::NotFound) => {
+                return Err(CredentialFailure::NotFound(format!(
+                    "Secret {name} does not exist in this namespace: create it with {purpose}."
+                )));
+            }
+            Err(Refusal::Forbidden) => {
+                let advice = consent::to_read_secret(&self.identity, &self.name, name).await;
+                return Err(CredentialFailure::NotGranted(advice));
+            }
+            Err(Refusal::Other(why)) => {
+                let message = format!("The API server did not answer when Secret {name} was read.");
+                return Err(self.unavailable("Secret", name, &why, message));
+            }
+        };
+        Ok(Contents {
+            version: version(&secret),
+            entries: std::mem::take(&mut secret.data).unwrap_or_default(),
+        })
     }
 
-    fn not_found(&self) -> CredentialFailure {
-        let Self { name, key, .. } = self;
-        CredentialFailure::NotFound(format!(
-            "Secret {name} does not exist in this namespace: create it with the client secret under the key {key}."
-        ))
+    async fn account(&self, name: &str) -> Result<ServiceAccount, CredentialFailure> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.name);
+        match answered(api.get(name)).await {
+            Ok(account) => Ok(account),
+            Err(refusal) => Err(self.account_failure(name, refusal).await),
+        }
+    }
+
+    async fn token(&self, name: &str, audience: &str) -> Result<Zeroizing<String>, CredentialFailure> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.name);
+        let request = TokenRequest {
+            spec: Some(TokenRequestSpec {
+                audiences: Some(vec![audience.to_owned()]),
+                expiration_seconds: Some(TOKEN_SECONDS),
+                ..TokenRequestSpec::default()
+            }),
+            ..TokenRequest::default()
+        };
+        let created = answered(api.create_token_request(name, &PostParams::default(), &request)).await;
+        match created.map(|created| created.status.and_then(|status| status.token)) {
+            Ok(Some(token)) => Ok(Zeroizing::new(token)),
+            Ok(None) => {
+                let message = format!("The API server gave no token for ServiceAccount {name}.");
+                Err(CredentialFailure::Unavailable(message))
+            }
+            Err(refusal) => Err(self.account_failure(name, refusal).await),
+        }
+    }
+
+    async fn account_failure(&self, name: &str, refusal: Refusal) -> CredentialFailure {
+        match refusal {
+            Refusal::NotFound => CredentialFailure::AccountNotFound(format!(
+                "ServiceAccount {name} does not exist in this namespace: create it with the annotation {CLIENT_ID}."
+            )),
+            Refusal::Forbidden => {
+                let advice = consent::to_use_account(&self.identity, &self.name, name).await;
+                CredentialFailure::NotGranted(advice)
+            }
+            Refusal::Other(why) => {
+                let message =
+                    format!("The API server did not answer when a token of ServiceAccount {name} was asked for.");
+                self.unavailable("ServiceAccount", name, &why, message)
+            }
+        }
+    }
+
+    fn unavailable(&self, kind: &'static str, name: &str, error: &str, message: String) -> CredentialFailure {
+        tracing::debug!(
+            kind,
+            namespace = self.name,
+            name,
+            error,
+            "cannot read what a connection needs"
+        );
+        CredentialFailure::Unavailable(message)
+    }
+}
+
+/// Why the API server did not give what was asked for.
+enum Refusal {
+    NotFound,
+    Forbidden,
+    /// Anything else, in words fit for the log.
+    Other(String),
+}
+
+async fn answered<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
+    let answer = tokio::time::timeout(LONGEST_READ, request).await;
+    match answer.unwrap_or(Err(kube::Error::Service("no answer in time".into()))) {
+        Ok(object) => Ok(object),
+        Err(kube::Error::Api(status)) if status.code == 404 => Err(Refusal::NotFound),
+        Err(kube::Error::Api(status)) if status.code == 403 => Err(Refusal::Forbidden),
+        Err(error) => Err(Refusal::Other(text::clean(&error.to_string(), 300))),
+    }
+}
+
+/// What tells an object from the one before of the same name.
+fn version(object: &impl ResourceExt) -> String {
+    let uid = object.uid().unwrap_or_default();
+    let resource_version = object.resource_version().unwrap_or_default();
+    format!("{uid}/{resource_version}")
+}
+
+/// What is in a Secret; zeroed when it goes.
+struct Contents {
+    version: String,
+    entries: BTreeMap<String, ByteString>,
+}
+
+impl Contents {
+    fn take(&mut self, key: &str) -> Option<Zeroizing<Vec<u8>>> {
+        self.entries.remove(key).map(|value| Zeroizing::new(value.0))
+    }
+}
+
+impl Drop for Contents {
+    fn drop(&mut self) {
+        for value in self.entries.values_mut() {
+            value.0.zeroize();
+        }
+    }
+}
+
+/// A client secret in a Secret, read anew at each exchange.
+pub struct ClientSecretSource {
+    namespace: Namespace,
+    name: String,
+    key: String,
+}
+
+impl ClientSecretSource {
+    /// The key `key` of the Secret `name`.
+    #[must_use]
+    pub fn new(namespace: Namespace, name: &str, key: &str) -> Self {
+        Self {
+            namespace,
+            name: name.to_owned(),
+            key: key.to_owned(),
+        }
     }
 }
 
 #[async_trait]
 impl CredentialSource for ClientSecretSource {
     async fn read(&self) -> Result<Versioned, CredentialFailure> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        let read = tokio::time::timeout(LONGEST_READ, api.get(&self.name)).await;
-        let mut secret = match read.unwrap_or(Err(kube::Error::Service("no answer in time".into()))) {
-            Ok(secret) => secret,
-            Err(kube::Error::Api(status)) if status.code == 404 => return Err(self.not_found()),
-            Err(kube::Error::Api(status)) if status.code == 403 => return Err(self.not_granted().await),
-            Err(error) => {
-                tracing::debug!(
-                    secret = self.name,
-                    namespace = self.namespace,
-                    error = text::clean(&error.to_string(), 300),
-                    "cannot read the Secret"
-                );
-                let message = format!("The API server did not answer when Secret {} was read.", self.name);
-                return Err(CredentialFailure::Unavailable(message));
-            }
-        };
-        let version = format!(
-            "{}/{}",
-            secret.uid().unwrap_or_default(),
-            secret.resource_version().unwrap_or_default()
-        );
-        let mut found = None;
-        for (key, mut value) in std::mem::take(&mut secret.data).unwrap_or_default() {
-            if key == self.key {
-                found = Some(Zeroizing::new(std::mem::take(&mut value.0)));
-            }
-            value.0.zeroize();
-        }
-        let Self { name, key, .. } = self;
-        let bytes = found.ok_or_else(|| {
+        let Self { namespace, name, key } = self;
+        let purpose = format!("the client secret under the key {key}");
+        let mut contents = namespace.secret(name, &purpose).await?;
+        let bytes = contents.take(key).ok_or_else(|| {
             CredentialFailure::KeyNotFound(format!(
                 "Secret {name} has no key {key}: add it, or name the key in auth.clientSecret.secretRef.key."
             ))
@@ -127,7 +220,7 @@ impl CredentialSource for ClientSecretSource {
         })?;
         Ok(Versioned {
             credential: Credential::ClientSecret(secret),
-            version,
+            version: std::mem::take(&mut contents.version),
         })
     }
 }
@@ -145,6 +238,105 @@ fn client_secret(bytes: &[u8]) -> Result<Zeroizing<String>, &'static str> {
         return Err("the value has a control character, such as a line end, inside; was more than the secret pasted?");
     }
     Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// A certificate and its key in a Secret of type `kubernetes.io/tls`, read anew at each exchange.
+pub struct ClientCertificateSource {
+    namespace: Namespace,
+    name: String,
+}
+
+impl ClientCertificateSource {
+    /// The Secret `name`.
+    #[must_use]
+    pub fn new(namespace: Namespace, name: &str) -> Self {
+        Self {
+            namespace,
+            name: name.to_owned(),
+        }
+    }
+}
+
+#[async_trait]
+impl CredentialSource for ClientCertificateSource {
+    async fn read(&self) -> Result<Versioned, CredentialFailure> {
+        let Self { namespace, name } = self;
+        let purpose = format!("the certificate under {CERTIFICATE} and its key under {PRIVATE_KEY}");
+        let mut contents = namespace.secret(name, &purpose).await?;
+        let (certificate, key) = (contents.take(CERTIFICATE), contents.take(PRIVATE_KEY));
+        let lacks = |key: &str| {
+            CredentialFailure::KeyNotFound(format!(
+                "Secret {name} has no key {key}: it has to be of type kubernetes.io/tls, as \
+                 `kubectl create secret tls` makes it."
+            ))
+        };
+        let certificate = certificate.ok_or_else(|| lacks(CERTIFICATE))?;
+        let key = key.ok_or_else(|| lacks(PRIVATE_KEY))?;
+        let certificate = Certificate::from_pem(&certificate, &key)
+            .map_err(|why| CredentialFailure::Invalid(format!("Secret {name}: {why}. Nothing was sent to Entra.")))?;
+        Ok(Versioned {
+            credential: Credential::ClientCertificate(certificate),
+            version: std::mem::take(&mut contents.version),
+        })
+    }
+}
+
+/// A ServiceAccount that the app registration trusts: a token of it is asked for at each exchange.
+pub struct ServiceAccountSource {
+    namespace: Namespace,
+    name: String,
+    client_id: String,
+    audience: &'static str,
+}
+
+impl ServiceAccountSource {
+    /// The ServiceAccount `name`, which has to carry the client id of the app, with tokens for `audience`.
+    #[must_use]
+    pub fn new(namespace: Namespace, name: &str, client_id: &str, audience: &'static str) -> Self {
+        Self {
+            namespace,
+            name: name.to_owned(),
+            client_id: client_id.to_owned(),
+            audience,
+        }
+    }
+
+    /// The account, if it stands for this connection's app: whoever may make a connection is not yet one who may use
+    /// every account of the namespace.
+    async fn account(&self) -> Result<ServiceAccount, CredentialFailure> {
+        let Self { name, client_id, .. } = self;
+        let account = self.namespace.account(name).await?;
+        let stands_for = account
+            .annotations()
+            .get(CLIENT_ID)
+            .map(String::as_str)
+            .unwrap_or_default();
+        if stands_for.eq_ignore_ascii_case(client_id) {
+            return Ok(account);
+        }
+        let message = format!(
+            "ServiceAccount {name} does not carry the annotation {CLIENT_ID} with this connection's spec.clientId: \
+             kubectl -n {} annotate --overwrite serviceaccount {name} {CLIENT_ID}={client_id}",
+            self.namespace.name
+        );
+        Err(CredentialFailure::AccountInvalid(message))
+    }
+}
+
+#[async_trait]
+impl CredentialSource for ServiceAccountSource {
+    async fn read(&self) -> Result<Versioned, CredentialFailure> {
+        let account = self.account().await?;
+        let token = self.namespace.token(&self.name, self.audience).await?;
+        Ok(Versioned {
+            credential: Credential::FederatedToken(token),
+            version: version(&account),
+        })
+    }
+
+    async fn version(&self) -> Result<String, CredentialFailure> {
+        self.account().await.map(|account| version(&account))
+    }
 }
 
 #[cfg(test)]
@@ -169,14 +361,5 @@ mod tests {
         for value in [&b""[..], b"\n", b"a\nb", b"a\n\n", b"a\0", b"\xff", b"a\tb"] {
             assert!(client_secret(value).is_err(), "{value:?}");
         }
-    }
-
-    #[test]
-    fn the_advice_names_the_operator_as_kubectl_wants_it() {
-        assert_eq!(
-            Identity::new("system:serviceaccount:ops:cpo").subject(),
-            "--serviceaccount=ops:cpo"
-        );
-        assert_eq!(Identity::new("jane").subject(), "--user=jane");
     }
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -95,8 +96,12 @@ pub struct RunOptions {
     #[arg(long, value_name = "URL", value_parser = endpoint)]
     pub authority_host: Option<String>,
 
-    /// The namespaces whose connections may use the operator's own identity, separated by commas; absent: its own. No
-    /// effect in this version
+    /// For tests: the metadata service of an Azure node, by plain http, in the place of 169.254.169.254
+    #[arg(long, value_name = "URL", value_parser = plain_endpoint)]
+    pub metadata_endpoint: Option<String>,
+
+    /// The namespaces whose connections may use the operator's own identity or its node's, separated by commas; absent:
+    /// the operator's own
     #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub operator_identity_namespaces: Vec<String>,
 
@@ -123,7 +128,8 @@ pub struct RunOptions {
 pub struct Abandon(pub Option<Duration>);
 
 impl RunOptions {
-    /// The library's configuration. Of the environment only the pod's name is read, for events.
+    /// The library's configuration. Of the environment the pod's name is read, for events, and where the operator's own
+    /// token is: Azure Workload Identity's webhook sets that, and its place is not promised.
     #[must_use]
     pub fn config(&self) -> Config {
         Config {
@@ -140,8 +146,10 @@ impl RunOptions {
             endpoints: Endpoints {
                 graph: self.graph_endpoint.clone(),
                 authority: self.authority_host.clone(),
+                metadata: self.metadata_endpoint.clone(),
             },
             operator_identity_namespaces: self.operator_identity_namespaces.clone(),
+            federated_token_file: std::env::var_os("AZURE_FEDERATED_TOKEN_FILE").map(PathBuf::from),
             abandon_cleanup_after: self.abandon_cleanup_after.0,
             extra_roots: None,
             instance: std::env::var("HOSTNAME").unwrap_or_else(|_| "compliance-partner-operator".to_owned()),
@@ -216,12 +224,20 @@ fn namespace(text: &str) -> Result<String, String> {
 }
 
 fn endpoint(text: &str) -> Result<String, String> {
-    let url = Url::parse(text).map_err(|error| format!("expected an https address: {error}"))?;
+    origin(text, "https", "https://127.0.0.1:8443")
+}
+
+fn plain_endpoint(text: &str) -> Result<String, String> {
+    origin(text, "http", "http://127.0.0.1:8080")
+}
+
+fn origin(text: &str, scheme: &str, example: &str) -> Result<String, String> {
+    let url = Url::parse(text).map_err(|error| format!("expected an {scheme} address: {error}"))?;
     let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    if url.scheme() == "https" && url.has_host() && plain {
+    if url.scheme() == scheme && url.has_host() && plain {
         Ok(text.trim_end_matches('/').to_owned())
     } else {
-        Err("expected an https address without query, such as https://127.0.0.1:8443".to_owned())
+        Err(format!("expected an {scheme} address without query, such as {example}"))
     }
 }
 
@@ -262,5 +278,6 @@ mod tests {
         assert_eq!(abandon("never"), Ok(Abandon(None)));
         assert!(namespace("kube-system").is_ok() && namespace("Kube").is_err() && namespace("").is_err());
         assert!(endpoint("https://127.0.0.1:1/").is_ok() && endpoint("http://graph").is_err());
+        assert!(plain_endpoint("http://127.0.0.1:1").is_ok() && plain_endpoint("https://127.0.0.1:1").is_err());
     }
 }

@@ -150,26 +150,23 @@ pub struct Auth {
     #[schemars(with = "ClientSecret")]
     pub client_secret: Option<ClientSecret>,
 
-    /// By a certificate of the app registration, kept in a Secret of type kubernetes.io/tls.
-    /// This version of the operator answers it with NotSupportedYet.
+    /// By a certificate of the app registration with an RSA key, kept in a Secret of type kubernetes.io/tls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ClientCertificate")]
     pub client_certificate: Option<ClientCertificate>,
 
     /// By a ServiceAccount of this namespace that the app registration trusts (a federated credential).
-    /// This version of the operator answers it with NotSupportedYet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "WorkloadIdentity")]
     pub workload_identity: Option<WorkloadIdentity>,
 
     /// By the operator's own federated token. Allowed only in the namespaces that the operator was started with.
-    /// This version of the operator answers it with NotSupportedYet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "OperatorIdentity")]
     pub operator_identity: Option<OperatorIdentity>,
 
     /// By the managed identity of the node that the operator runs on. Allowed only in the namespaces that the operator
-    /// was started with. This version of the operator answers it with NotSupportedYet.
+    /// was started with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ManagedIdentity")]
     pub managed_identity: Option<ManagedIdentity>,

@@ -30,13 +30,15 @@ pub enum Reason {
     InSync,
     // GraphConnection
     Connected,
-    NotSupportedYet,
     SecretNotFound,
     SecretInvalid,
+    ServiceAccountNotFound,
+    ServiceAccountInvalid,
     AccessNotGranted,
     CredentialsRejected,
     PrincipalNotFound,
     TenantMismatch,
+    IdentityNotAllowed,
 }
 
 /// What a row does to one condition.
@@ -84,7 +86,7 @@ pub enum Retry {
     Backoff,
     /// After the next of [`Timing::grace`].
     Grace,
-    /// After [`Timing::secret`]: what is missing may come without an event.
+    /// After [`Timing::secret`]: what is missing may come without an event, a Secret or a ServiceAccount.
     Secret,
 }
 
@@ -114,7 +116,7 @@ pub enum Applied {
 
 impl Reason {
     /// All reasons, in the table's order.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Cleaning,
         Self::Suspended,
         Self::ConnectionNotFound,
@@ -134,13 +136,15 @@ impl Reason {
         Self::DriftDetected,
         Self::InSync,
         Self::Connected,
-        Self::NotSupportedYet,
         Self::SecretNotFound,
         Self::SecretInvalid,
+        Self::ServiceAccountNotFound,
+        Self::ServiceAccountInvalid,
         Self::AccessNotGranted,
         Self::CredentialsRejected,
         Self::PrincipalNotFound,
         Self::TenantMismatch,
+        Self::IdentityNotAllowed,
     ];
 
     /// The word that stands in conditions, events and metrics.
@@ -149,7 +153,6 @@ impl Reason {
         match self {
             Self::Cleaning => "Cleaning",
             Self::Suspended => "Suspended",
-            Self::NotSupportedYet => "NotSupportedYet",
             Self::ConnectionNotFound => "ConnectionNotFound",
             Self::ConnectionNotReady => "ConnectionNotReady",
             Self::Throttled => "Throttled",
@@ -169,10 +172,13 @@ impl Reason {
             Self::Connected => "Connected",
             Self::SecretNotFound => "SecretNotFound",
             Self::SecretInvalid => "SecretInvalid",
+            Self::ServiceAccountNotFound => "ServiceAccountNotFound",
+            Self::ServiceAccountInvalid => "ServiceAccountInvalid",
             Self::AccessNotGranted => "AccessNotGranted",
             Self::CredentialsRejected => "CredentialsRejected",
             Self::PrincipalNotFound => "PrincipalNotFound",
             Self::TenantMismatch => "TenantMismatch",
+            Self::IdentityNotAllowed => "IdentityNotAllowed",
         }
     }
 
@@ -183,7 +189,6 @@ impl Reason {
         let (ready, synced, pair, retry) = match self {
             Self::Cleaning => (False, AsItWas, Pair::Reconciling, Retry::Backoff),
             Self::Suspended => (TrueOrRemoved, Unknown, Pair::Neither, Retry::OnChange),
-            Self::NotSupportedYet => (False, Unknown, Pair::Stalled, Retry::OnChange),
             Self::ConnectionNotFound => (False, Unknown, Pair::Reconciling, Retry::OnChangeOrSoon),
             Self::ConnectionNotReady => (False, Unknown, Pair::AsConnection, Retry::OnChange),
             Self::Throttled | Self::GraphUnavailable => match applied {
@@ -204,11 +209,16 @@ impl Reason {
             Self::InSync | Self::Connected => (True, True, Pair::Neither, Retry::Poll),
             // A refused credential is sent no more often than its backoff allows, which the session keeps; its Secret is
             // looked at meanwhile.
-            Self::SecretNotFound | Self::SecretInvalid | Self::AccessNotGranted | Self::CredentialsRejected => {
-                (False, Unknown, Pair::Reconciling, Retry::Secret)
-            }
+            Self::SecretNotFound
+            | Self::SecretInvalid
+            | Self::ServiceAccountNotFound
+            | Self::ServiceAccountInvalid
+            | Self::AccessNotGranted
+            | Self::CredentialsRejected => (False, Unknown, Pair::Reconciling, Retry::Secret),
             Self::PrincipalNotFound => (False, Unknown, Pair::Reconciling, Retry::Backoff),
             Self::TenantMismatch => (False, Unknown, Pair::Stalled, Retry::Slow),
+            // The namespaces are given at start.
+            Self::IdentityNotAllowed => (False, Unknown, Pair::Stalled, Retry::OnChange),
         };
         Row {
             ready,

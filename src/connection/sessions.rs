@@ -7,14 +7,16 @@ use std::time::Instant;
 use reqwest::Url;
 
 use crate::api;
-use crate::api::connection::GraphConnectionSpec;
+use crate::api::connection::{Auth, GraphConnectionSpec};
 use crate::api::reason::Reason;
-use crate::credentials::ClientSecretSource;
+use crate::credentials::{
+    ClientCertificateSource, ClientSecretSource, ManagedIdentitySource, Namespace, OperatorTokenSource,
+    ServiceAccountSource,
+};
 use crate::graph::client::GraphClient;
 use crate::graph::cloud::Cloud;
-use crate::graph::session::{Session, Waits};
+use crate::graph::session::{CredentialSource, Session, Waits};
 use crate::graph::throttle::BudgetKey;
-use crate::graph::token::{TokenClient, TokenRequest};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::context::Context;
 use crate::runtime::object::{Connection, ObjectKey, Request};
@@ -136,7 +138,7 @@ fn cloud(spec: &GraphConnectionSpec) -> Cloud {
     }
 }
 
-/// The session of the connection as it is now. `Err` where its kind of auth does not work in this version.
+/// The session of the connection as it is now. `Err` where it may have none.
 pub(super) fn open(ctx: &Context, object: &Connection) -> Result<Arc<Session>, ConnectionVerdict> {
     let mut sessions = ctx.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
     let stale = sessions.get(&object.key).is_none_or(|state| !state.is_of(object));
@@ -156,33 +158,22 @@ pub(super) fn open(ctx: &Context, object: &Connection) -> Result<Arc<Session>, C
         .get(&object.key)
         .and_then(|state| state.session.clone())
         .ok_or_else(|| ConnectionVerdict {
-            reason: Reason::NotSupportedYet,
-            message:
-                "This version of the operator supports auth.clientSecret alone: use it, or wait for a later version. \
-                  Nothing is sent to Entra or Graph."
-                    .to_owned(),
+            reason: Reason::IdentityNotAllowed,
+            message: format!(
+                "This namespace may not use the operator's own identity or that of its node: use another kind of auth, \
+                 or have the operator started with --operator-identity-namespaces naming {}. Nothing was sent.",
+                object.key.namespace
+            ),
         })
 }
 
+/// A session, unless the connection would use an identity that is not its namespace's to use.
 fn session(ctx: &Context, object: &Connection) -> Option<Session> {
     let spec = &object.spec;
-    let secret = &spec.auth.client_secret.as_ref()?.secret_ref;
-    let client = spec.client_id.clone()?;
     let (cloud, timing) = (cloud(spec), &ctx.config.timing);
+    let source = source(ctx, object, cloud)?;
     let endpoints = &ctx.config.endpoints;
-    let source = ClientSecretSource::new(
-        ctx.client.clone(),
-        &object.key.namespace,
-        &secret.name,
-        secret.key(),
-        Arc::clone(&ctx.identity),
-    );
-    let request = TokenRequest {
-        authority: endpoints.authority(cloud).to_owned(),
-        tenant: spec.tenant_id.clone(),
-        client: client.clone(),
-        scope: endpoints.scope(cloud),
-    };
+    let client = spec.client_id.as_deref();
     let root = Url::parse(endpoints.graph_root(cloud)).ok()?;
     let waits = Waits {
         refused: (timing.credentials, timing.credentials_cap),
@@ -192,11 +183,52 @@ fn session(ctx: &Context, object: &Connection) -> Option<Session> {
         listing: timing.pass / 3,
     };
     Some(Session::new(
-        request,
-        Box::new(source),
-        TokenClient::new(ctx.http.clone(), timing.request, ctx.metrics.clone()),
+        endpoints.token_request(cloud, &spec.tenant_id, client),
+        source,
+        ctx.tokens.clone(),
         GraphClient::new(ctx.http.clone(), root, timing.request, ctx.metrics.clone()),
-        ctx.budgets.get(BudgetKey::new(cloud.name(), &spec.tenant_id, &client)),
+        // A node has one system-assigned identity.
+        ctx.budgets.get(BudgetKey::new(
+            cloud.name(),
+            &spec.tenant_id,
+            client.unwrap_or_default(),
+        )),
         waits,
     ))
+}
+
+/// Where the connection's credential comes from (the schema holds that it is exactly one place); `None` where the
+/// namespace may not use it.
+fn source(ctx: &Context, object: &Connection, cloud: Cloud) -> Option<Box<dyn CredentialSource>> {
+    let Auth {
+        client_secret,
+        client_certificate,
+        workload_identity,
+        operator_identity,
+        managed_identity: _,
+    } = &object.spec.auth;
+    let namespace = || Namespace::new(ctx.client.clone(), &object.key.namespace, Arc::clone(&ctx.identity));
+    if let Some(auth) = client_secret {
+        let (name, key) = (&auth.secret_ref.name, auth.secret_ref.key());
+        return Some(Box::new(ClientSecretSource::new(namespace(), name, key)));
+    }
+    if let Some(auth) = client_certificate {
+        return Some(Box::new(ClientCertificateSource::new(
+            namespace(),
+            &auth.secret_ref.name,
+        )));
+    }
+    if let Some(auth) = workload_identity {
+        let name = &auth.service_account_ref.name;
+        let client = object.spec.client_id.as_deref().unwrap_or_default();
+        let audience = cloud.federation_audience();
+        return Some(Box::new(ServiceAccountSource::new(namespace(), name, client, audience)));
+    }
+    if !ctx.config.operator_identity_namespaces.contains(&object.key.namespace) {
+        return None;
+    }
+    Some(match operator_identity {
+        Some(_) => Box::new(OperatorTokenSource::new(ctx.config.federated_token_file.clone())),
+        None => Box::new(ManagedIdentitySource),
+    })
 }

@@ -31,6 +31,12 @@ pub fn tell(trouble: &Trouble, roles: Option<&[String]>, write: bool) -> Told {
             told(Reason::SecretNotFound, message.clone(), None)
         }
         Trouble::Credential(CredentialFailure::Invalid(message)) => told(Reason::SecretInvalid, message.clone(), None),
+        Trouble::Credential(CredentialFailure::AccountNotFound(message)) => {
+            told(Reason::ServiceAccountNotFound, message.clone(), None)
+        }
+        Trouble::Credential(CredentialFailure::AccountInvalid(message)) => {
+            told(Reason::ServiceAccountInvalid, message.clone(), None)
+        }
         Trouble::Credential(CredentialFailure::NotGranted(message)) => {
             told(Reason::AccessNotGranted, message.clone(), None)
         }

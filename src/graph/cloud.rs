@@ -1,6 +1,8 @@
 //! Microsoft's clouds and where each is reached: a closed list, so that no resource can send a token to a host of its
 //! own choice.
 
+use super::token::TokenRequest;
+
 /// A national deployment of Microsoft Graph. Tokens of one are worth nothing in another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Cloud {
@@ -95,6 +97,8 @@ pub struct Endpoints {
     pub graph: Option<String>,
     /// Entra's authority, without the tenant. `None`: the cloud's own.
     pub authority: Option<String>,
+    /// The metadata service of the node. `None`: Azure's link-local address.
+    pub metadata: Option<String>,
 }
 
 impl Endpoints {
@@ -110,10 +114,22 @@ impl Endpoints {
         without_slash(self.authority.as_deref(), cloud.authority())
     }
 
-    /// The scope of a token for Graph: all that an administrator has consented to, at this very root.
+    /// What a client of a tenant in this cloud asks for, and where. `client` is absent for the node's system-assigned
+    /// managed identity alone.
     #[must_use]
-    pub fn scope(&self, cloud: Cloud) -> String {
-        format!("{}/.default", self.graph_root(cloud))
+    pub fn token_request(&self, cloud: Cloud, tenant: &str, client: Option<&str>) -> TokenRequest {
+        TokenRequest {
+            authority: self.authority(cloud).to_owned(),
+            tenant: tenant.to_owned(),
+            client: client.map(str::to_owned),
+            resource: self.graph_root(cloud).to_owned(),
+        }
+    }
+
+    /// The metadata service, without a trailing slash. It has the same address in every cloud.
+    #[must_use]
+    pub fn metadata(&self) -> &str {
+        without_slash(self.metadata.as_deref(), super::metadata::ADDRESS)
     }
 }
 
@@ -126,19 +142,32 @@ fn without_slash<'a>(override_of: Option<&'a str>, default: &'a str) -> &'a str 
 mod tests {
     use super::*;
 
+    /// As Microsoft's "National cloud deployments" and "Azure workload identity" have them, written out once more.
     #[test]
-    fn each_cloud_has_its_own_root_and_scope() {
+    fn each_cloud_has_its_own_authority_scope_and_audience() {
         let endpoints = Endpoints::default();
-        let scopes: Vec<_> = Cloud::ALL.map(|cloud| endpoints.scope(cloud)).into();
-        assert_eq!(
-            scopes,
-            [
-                "https://graph.microsoft.com/.default",
-                "https://graph.microsoft.us/.default",
-                "https://dod-graph.microsoft.us/.default",
-                "https://microsoftgraph.chinacloudapi.cn/.default",
-            ]
-        );
+        let tenant = "bbbbbbbb-2222-4222-8222-000000000001";
+        let found = Cloud::ALL.map(|cloud| {
+            let request = endpoints.token_request(cloud, tenant, Some("app"));
+            (
+                request.endpoint(),
+                request.scope(),
+                request.resource,
+                cloud.federation_audience(),
+            )
+        });
+        let expected = [
+            ("login.microsoftonline.com", "graph.microsoft.com", ""),
+            ("login.microsoftonline.us", "graph.microsoft.us", "USGov"),
+            ("login.microsoftonline.us", "dod-graph.microsoft.us", "USGov"),
+            ("login.chinacloudapi.cn", "microsoftgraph.chinacloudapi.cn", "China"),
+        ];
+        for ((endpoint, scope, resource, audience), (authority, graph, suffix)) in found.into_iter().zip(expected) {
+            assert_eq!(endpoint, format!("https://{authority}/{tenant}/oauth2/v2.0/token"));
+            assert_eq!(scope, format!("https://{graph}/.default"));
+            assert_eq!(resource, format!("https://{graph}"));
+            assert_eq!(audience, format!("api://AzureADTokenExchange{suffix}"));
+        }
     }
 
     #[test]
@@ -174,11 +203,16 @@ mod tests {
         let endpoints = Endpoints {
             graph: Some("http://127.0.0.1:8443/".to_owned()),
             authority: Some("http://127.0.0.1:8444//".to_owned()),
+            metadata: Some("http://127.0.0.1:8445/".to_owned()),
         };
         for cloud in Cloud::ALL {
             assert_eq!(endpoints.graph_root(cloud), "http://127.0.0.1:8443");
             assert_eq!(endpoints.authority(cloud), "http://127.0.0.1:8444");
-            assert_eq!(endpoints.scope(cloud), "http://127.0.0.1:8443/.default");
+            let request = endpoints.token_request(cloud, "tenant", None);
+            assert_eq!(request.scope(), "http://127.0.0.1:8443/.default");
+            assert_eq!(request.endpoint(), "http://127.0.0.1:8444/tenant/oauth2/v2.0/token");
         }
+        assert_eq!(endpoints.metadata(), "http://127.0.0.1:8445");
+        assert_eq!(Endpoints::default().metadata(), "http://169.254.169.254");
     }
 }

@@ -14,7 +14,7 @@ use reqwest::header::HeaderMap;
 use crate::runtime::text;
 use envelope::Envelope;
 
-pub use token::{TokenFailure, TokenFailureKind, classify_token};
+pub use token::{TokenFailure, TokenFailureKind, classify_metadata, classify_token};
 pub use wait::retry_after;
 
 /// The app roles of which one lets an application read compliance management partners, least privileged first

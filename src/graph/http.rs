@@ -31,15 +31,33 @@ pub fn http_client(extra_roots: Option<&str>) -> Result<reqwest::Client, NoClien
     if roots.is_empty() {
         return Err(NoClient("no CA certificate was found on this system".to_owned()));
     }
-    reqwest::Client::builder()
-        .tls_certs_only(roots)
+    builder(roots)
         .https_only(true)
-        .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(10))
-        .pool_idle_timeout(Duration::from_secs(90))
-        .user_agent(concat!("compliance-partner-operator/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| broken(&error))
+}
+
+/// The client for the metadata service of an Azure node: plain HTTP to an address of the node's own, never by a proxy,
+/// whatever the environment names.
+///
+/// # Errors
+/// Where the library cannot make one.
+pub fn metadata_client() -> Result<reqwest::Client, NoClient> {
+    builder(Vec::new())
+        .no_proxy()
+        // It is next door: where nobody answers within this time, this is no node of Azure's.
+        .connect_timeout(Duration::from_secs(3))
+        .build()
+        .map_err(|error| NoClient(error.to_string()))
+}
+
+fn builder(roots: Vec<reqwest::Certificate>) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .tls_certs_only(roots)
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_idle_timeout(Duration::from_secs(90))
+        .user_agent(concat!("compliance-partner-operator/", env!("CARGO_PKG_VERSION")))
 }
 
 /// The system's certificates and those of `SSL_CERT_FILE`. The library that finds them takes the variable's file

@@ -20,6 +20,11 @@ use crate::runtime::backoff::Backoff;
 pub trait CredentialSource: Send + Sync {
     /// The credential as it is now.
     async fn read(&self) -> Result<Versioned, CredentialFailure>;
+
+    /// What tells the credential as it is now from an earlier one, as [`Versioned::version`] does, without making one.
+    async fn version(&self) -> Result<String, CredentialFailure> {
+        Ok(self.read().await?.version)
+    }
 }
 
 /// A credential with what tells it from an earlier one.
@@ -35,6 +40,10 @@ pub struct Versioned {
 pub enum CredentialFailure {
     /// The Secret is not there.
     NotFound(String),
+    /// The ServiceAccount is not there.
+    AccountNotFound(String),
+    /// The ServiceAccount is not this connection's, or what stands for one holds no token.
+    AccountInvalid(String),
     /// The Secret is there, and the key is not in it.
     KeyNotFound(String),
     /// What is in it cannot be used.
@@ -207,10 +216,10 @@ impl Session {
 
     /// Looks at the credential anew. If it has changed, the token and the listing that came by the old one are dropped.
     pub async fn recheck_credential(&self) -> Result<(), Trouble> {
-        let read = self.source.read().await;
+        let read = self.source.version().await;
         let mut state = self.state.lock().await;
         let same = match (&read, &state.held) {
-            (Ok(now), Some(held)) => now.version == held.version,
+            (Ok(now), Some(held)) => *now == held.version,
             (Ok(_), None) | (Err(CredentialFailure::Unavailable(_)), _) => true,
             (Err(_), _) => false,
         };
@@ -383,18 +392,17 @@ impl Session {
                 return Ok(Arc::clone(&held.token));
             }
         }
-        let Versioned { credential, version } = self.source.read().await.map_err(Trouble::Credential)?;
+        if let Some(last) = state.refused.as_ref().filter(|last| now < last.until) {
+            let version = self.source.version().await.map_err(Trouble::Credential)?;
+            if version == last.version {
+                return Err(Trouble::Token(last.told(now)));
+            }
+        }
+        let (version, exchanged) = self.exchange().await?;
         if state.held.as_ref().is_some_and(|held| held.version != version) {
             *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        if let Some(last) = state
-            .refused
-            .as_ref()
-            .filter(|last| last.version == version && now < last.until)
-        {
-            return Err(Trouble::Token(last.told(now)));
-        }
-        match self.tokens.exchange(&self.request, &credential).await {
+        match exchanged {
             Ok(token) => {
                 let other = token
                     .tenant
@@ -446,6 +454,20 @@ impl Session {
                 }
                 Err(Trouble::Token(told))
             }
+        }
+    }
+
+    /// One exchange with the credential as it is now, and its version. An assertion may have come too late for Entra's
+    /// clock: one that is taken anew follows at once.
+    async fn exchange(&self) -> Result<(String, Result<Token, TokenFailure>), Trouble> {
+        let Versioned { credential, version } = self.source.read().await.map_err(Trouble::Credential)?;
+        let exchanged = self.tokens.exchange(&self.request, &credential).await;
+        match &exchanged {
+            Err(failure) if credential.is_of_its_moment() && failure.is_of_an_outdated_assertion() => {
+                let Versioned { credential, version } = self.source.read().await.map_err(Trouble::Credential)?;
+                Ok((version, self.tokens.exchange(&self.request, &credential).await))
+            }
+            _ => Ok((version, exchanged)),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Tokens of Entra, by Microsoft's own library. No cache here: the session keeps the one token of its connection, so
-//! that "one fresh token" is one that nobody has seen.
+//! Tokens of Entra, by Microsoft's own library, and of the metadata service. No cache here: the session keeps the one
+//! token of its connection, so that "one fresh token" is one that nobody has seen.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,32 +8,64 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
 use azure_core::credentials::{Secret, TokenCredential};
+use azure_core::error::ErrorKind;
 use azure_core::http::headers::Headers;
-use azure_core::http::{AsyncRawResponse, Body, ClientOptions, HttpClient, Request, RetryOptions, Transport};
-use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
+use azure_core::http::{
+    AsyncRawResponse, Body, ClientMethodOptions, ClientOptions, HttpClient, Request, RetryOptions, Transport,
+};
+use azure_identity::{
+    ClientAssertion, ClientAssertionCredential, ClientAssertionCredentialOptions, ClientSecretCredential,
+    ClientSecretCredentialOptions,
+};
+use base64::Engine;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::claims::Claims;
+use super::certificate::Certificate;
 use super::error::{TokenFailure, TokenFailureKind, classify_token};
 use super::http::{read_bounded, without_url};
+use super::json;
+use super::metadata::MetadataService;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::text;
 
 /// The most that is read of an answer of Entra: 1 MiB.
 const LARGEST_BODY: usize = 1024 * 1024;
 
+/// Longest tenant id that is kept, in characters: a GUID has 36, and a longer one equals none that is asked for.
+const TENANT_CHARS: usize = 64;
+
+/// The longest time that a token may be said to be valid, in seconds: ten years. Microsoft gives a day at most.
+const LONGEST_VALID: i64 = 10 * 365 * 86_400;
+
 /// How the operator proves that it is an app. Zeroed when it goes; neither shown nor stored.
 pub enum Credential {
     /// A client secret of the app registration.
     ClientSecret(Zeroizing<String>),
+    /// A certificate of the app registration: it signs an assertion for each exchange.
+    ClientCertificate(Certificate),
+    /// A token of Kubernetes that the app registration trusts, made or read for this exchange.
+    FederatedToken(Zeroizing<String>),
+    /// What runs on the node needs no proof: the metadata service knows it.
+    ManagedIdentity,
+}
+
+impl Credential {
+    /// Whether it holds only for a time: taken anew, it is another one.
+    #[must_use]
+    pub const fn is_of_its_moment(&self) -> bool {
+        matches!(self, Self::FederatedToken(_))
+    }
 }
 
 impl fmt::Debug for Credential {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ClientSecret(_) => formatter.write_str("ClientSecret(…)"),
-        }
+        formatter.write_str(match self {
+            Self::ClientSecret(_) => "ClientSecret(…)",
+            Self::ClientCertificate(_) => "ClientCertificate(…)",
+            Self::FederatedToken(_) => "FederatedToken(…)",
+            Self::ManagedIdentity => "ManagedIdentity",
+        })
     }
 }
 
@@ -46,7 +78,8 @@ pub struct Token {
     pub ends_at: Instant,
     /// The app roles that matter here; `None` where the token does not tell.
     pub roles: Option<Vec<String>>,
-    /// The tenant that it is for, in lower case; `None` where the token does not tell.
+    /// The tenant that it is for, in lower case, at most 64 characters and fit to be shown; `None` where the token does
+    /// not tell.
     pub tenant: Option<String>,
 }
 
@@ -57,15 +90,21 @@ impl Token {
         &self.secret
     }
 
-    fn new(secret: Zeroizing<String>, valid_for: Duration) -> Self {
+    /// A token that is valid for so long from now. Its claims are read where it decodes.
+    #[must_use]
+    pub fn new(secret: Zeroizing<String>, valid_for: Duration) -> Self {
         // Five minutes before the end, or halfway for a token that lives shorter than ten.
         let early = Duration::from_secs(300).min(valid_for / 2);
-        let claims = Claims::read(&secret);
+        let claims = claims(&secret);
+        let text_of = |name: &str| claims.as_ref().and_then(|claims| claims.get(name)?.as_str());
+        let roles = claims.as_ref().and_then(|claims| claims.get("roles")?.as_array());
         Self {
             renew_at: Instant::now() + valid_for.saturating_sub(early),
             ends_at: Instant::now() + valid_for,
-            roles: claims.as_ref().map(|claims| claims.roles.clone()),
-            tenant: claims.and_then(|claims| claims.tenant),
+            roles: claims
+                .as_ref()
+                .map(|_| relevant(roles.map(Vec::as_slice).unwrap_or_default())),
+            tenant: text_of("tid").map(|tenant| text::clean(&tenant.to_ascii_lowercase(), TENANT_CHARS)),
             secret,
         }
     }
@@ -77,6 +116,28 @@ impl fmt::Debug for Token {
     }
 }
 
+/// The roles that reading or writing partners can take, sorted and unique.
+fn relevant(roles: &[serde_json::Value]) -> Vec<String> {
+    let known = super::error::READ_ROLES;
+    let mut found: Vec<String> = roles
+        .iter()
+        .filter_map(serde_json::Value::as_str)
+        .filter(|role| known.contains(role))
+        .map(str::to_owned)
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+fn claims(token: &str) -> Option<serde_json::Value> {
+    let payload = token.split('.').nth(1)?;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(payload.trim_end_matches('='))
+        .ok()?;
+    json::parse(&bytes).filter(serde_json::Value::is_object)
+}
+
 /// Who asks for a token, where, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRequest {
@@ -84,16 +145,31 @@ pub struct TokenRequest {
     pub authority: String,
     /// The tenant's id.
     pub tenant: String,
-    /// The app's client id.
-    pub client: String,
-    /// The scope: Graph's root and `/.default`.
-    pub scope: String,
+    /// The app's client id, or that of a managed identity. `None`: the node's system-assigned one.
+    pub client: Option<String>,
+    /// What the token is for: Graph's root.
+    pub resource: String,
 }
 
-/// Asks Entra for tokens.
+impl TokenRequest {
+    /// The scope: all that an administrator has consented to for this resource.
+    #[must_use]
+    pub fn scope(&self) -> String {
+        format!("{}/.default", self.resource)
+    }
+
+    /// The token endpoint, as an assertion names it.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("{}/{}/oauth2/v2.0/token", self.authority, self.tenant)
+    }
+}
+
+/// Asks Entra for tokens, or the metadata service.
 #[derive(Clone, Debug)]
 pub struct TokenClient {
     http: reqwest::Client,
+    metadata: MetadataService,
     timeout: Duration,
     metrics: Metrics,
 }
@@ -101,19 +177,24 @@ pub struct TokenClient {
 impl TokenClient {
     /// `timeout` bounds one request.
     #[must_use]
-    pub fn new(http: reqwest::Client, timeout: Duration, metrics: Metrics) -> Self {
-        Self { http, timeout, metrics }
+    pub fn new(http: reqwest::Client, metadata: MetadataService, timeout: Duration, metrics: Metrics) -> Self {
+        Self {
+            http,
+            metadata,
+            timeout,
+            metrics,
+        }
     }
 
     /// Exchanges a credential for a token: one request, no retry, no cache.
     pub async fn exchange(&self, request: &TokenRequest, credential: &Credential) -> Result<Token, TokenFailure> {
-        let transport = Arc::new(Capture {
-            http: self.http.clone(),
-            timeout: self.timeout,
-            last: Mutex::default(),
-        });
-        let result = acquire(request, credential, Arc::clone(&transport)).await;
-        let result = result.map_err(|error| transport.failure(&error));
+        let result = match credential {
+            Credential::ManagedIdentity => {
+                let client = request.client.as_deref();
+                self.metadata.token(&request.resource, client, self.timeout).await
+            }
+            credential => self.ask_entra(request, credential).await,
+        };
         let outcome = match &result {
             Ok(_) => "success",
             Err(failure) => match failure.kind {
@@ -125,11 +206,21 @@ impl TokenClient {
         self.metrics.token_request(outcome);
         tracing::debug!(
             tenant = text::clean(&request.tenant, 64),
-            client = text::clean(&request.client, 64),
+            client = request.client.as_deref().map(|client| text::clean(client, 64)),
             outcome,
             "token request"
         );
         result
+    }
+
+    async fn ask_entra(&self, request: &TokenRequest, credential: &Credential) -> Result<Token, TokenFailure> {
+        let transport = Arc::new(Capture {
+            http: self.http.clone(),
+            timeout: self.timeout,
+            last: Mutex::default(),
+        });
+        let result = acquire(request, credential, Arc::clone(&transport)).await;
+        result.map_err(|error| transport.failure(&error))
     }
 }
 
@@ -140,23 +231,58 @@ async fn acquire(
 ) -> azure_core::Result<Token> {
     let mut cloud = CustomConfiguration::default();
     cloud.authority_host.clone_from(&request.authority);
-    let options = ClientSecretCredentialOptions {
-        client_options: ClientOptions {
-            // The reasons' waits decide when a request is repeated, not the library's.
-            retry: RetryOptions::none(),
-            transport: Some(Transport::new(transport)),
-            // Always set: the library would otherwise read the authority from the environment.
-            cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
-            ..ClientOptions::default()
-        },
+    let client_options = ClientOptions {
+        // The reasons' waits decide when a request is repeated, not the library's.
+        retry: RetryOptions::none(),
+        transport: Some(Transport::new(transport)),
+        // Always set: the library would otherwise read the authority from the environment.
+        cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
+        ..ClientOptions::default()
     };
-    let Credential::ClientSecret(secret) = credential;
-    let secret = Secret::new(secret.as_str().to_owned());
-    let credential = ClientSecretCredential::new(&request.tenant, request.client.clone(), secret, Some(options))?;
-    let token = credential.get_token(&[&request.scope], None).await?;
+    let client = request.client.clone().unwrap_or_default();
+    let by_assertion = |assertion: Zeroizing<String>, client: String| {
+        let options = ClientAssertionCredentialOptions {
+            client_options: client_options.clone(),
+        };
+        ClientAssertionCredential::new(request.tenant.clone(), client, Assertion(assertion), Some(options))
+    };
+    let credential: Arc<dyn TokenCredential> = match credential {
+        Credential::ClientSecret(secret) => {
+            let secret = Secret::new(secret.as_str().to_owned());
+            let options = ClientSecretCredentialOptions { client_options };
+            ClientSecretCredential::new(&request.tenant, client, secret, Some(options))?
+        }
+        Credential::ClientCertificate(certificate) => {
+            let assertion = certificate.assertion(&request.endpoint(), &client, Timestamp::now());
+            let assertion = assertion.map_err(|error| azure_core::Error::new(ErrorKind::Credential, error))?;
+            by_assertion(assertion, client)?
+        }
+        Credential::FederatedToken(token) => by_assertion(token.clone(), client)?,
+        Credential::ManagedIdentity => {
+            let message = "the metadata service is no part of this library";
+            return Err(azure_core::Error::with_message(ErrorKind::Credential, message));
+        }
+    };
+    let token = credential.get_token(&[&request.scope()], None).await?;
     let valid_for = token.expires_on - azure_core::time::OffsetDateTime::now_utc();
     let valid_for = Duration::try_from(valid_for).unwrap_or(Duration::ZERO);
     Ok(Token::new(Zeroizing::new(token.token.secret().to_owned()), valid_for))
+}
+
+/// An assertion that was taken for one exchange.
+struct Assertion(Zeroizing<String>);
+
+impl fmt::Debug for Assertion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Assertion(…)")
+    }
+}
+
+#[async_trait]
+impl ClientAssertion for Assertion {
+    async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
+        Ok(self.0.as_str().to_owned())
+    }
 }
 
 /// The library's transport: the operator's own client. It keeps Entra's last refusal, for the library gives no more of
@@ -201,7 +327,7 @@ impl Capture {
 #[async_trait]
 impl HttpClient for Capture {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
-        let failed = |what: String| azure_core::Error::with_message(azure_core::error::ErrorKind::Io, what);
+        let failed = |what: String| azure_core::Error::with_message(ErrorKind::Io, what);
         let Body::Bytes(body) = request.body() else {
             return Err(failed("a token request has a body of a known size".to_owned()));
         };
@@ -224,6 +350,9 @@ impl HttpClient for Capture {
         let status = response.status().as_u16();
         if response.status().is_success() {
             self.keep(Answered::Success);
+            if !is_within_the_calendar(&body) {
+                return Err(failed("Entra's answer is no token".to_owned()));
+            }
         } else {
             self.keep(Answered::Refused(classify_token(
                 status,
@@ -236,15 +365,24 @@ impl HttpClient for Capture {
     }
 }
 
+/// Whether the library may have this answer. It adds `expires_in` to the clock unchecked: a sum beyond the calendar would
+/// end the process. It also reads a list in the place of an object.
+fn is_within_the_calendar(answer: &[u8]) -> bool {
+    let mut is_within = true;
+    let is_object = json::members(&json::text(answer), |name, value| {
+        if name == "expires_in" {
+            is_within &= value.parse().is_ok_and(|seconds| (0..=LONGEST_VALID).contains(&seconds));
+        }
+    });
+    is_object.is_some() && is_within
+}
+
 #[cfg(test)]
 mod tests {
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
     use super::*;
 
     fn token(payload: &str) -> Token {
-        let payload = URL_SAFE_NO_PAD.encode(payload);
+        let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(payload);
         Token::new(Zeroizing::new(format!("e30.{payload}.c2ln")), Duration::from_secs(3600))
     }
 
@@ -266,9 +404,37 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_without_end_is_kept_no_longer_than_it_can_be_one() {
+        let tenant = token(&format!(r#"{{"tid":"{}"}}"#, "a".repeat(100_000))).tenant;
+        assert_eq!(tenant.map(|tenant| tenant.len()), Some(TENANT_CHARS));
+    }
+
+    #[test]
+    fn the_library_gets_no_time_that_is_beyond_the_calendar() {
+        let answer = |expires_in: &str| {
+            let answer = r#"{"token_type":"Bearer","expires_in":@,"ext_expires_in":3599,"access_token":"x"}"#;
+            is_within_the_calendar(answer.replace('@', expires_in).as_bytes())
+        };
+        for fit in ["0", "3599", "86400", "315360000"] {
+            assert!(answer(fit), "{fit}");
+        }
+        for unfit in ["-1", "315360001", "9223372036854775807", "99999999999999999999", "1e3", "null", r#""3599""#] {
+            assert!(!answer(unfit), "{unfit}");
+        }
+        assert!(!is_within_the_calendar(br#"["Bearer",9223372036854775807,0,"x"]"#));
+        assert!(!is_within_the_calendar(br#"{"expires_in":1,"\u0065xpires_in":9223372036854775807}"#));
+    }
+
+    #[test]
     fn neither_token_nor_credential_shows_itself() {
         let token = Token::new(Zeroizing::new("canary".to_owned()), Duration::from_secs(60));
-        let credential = Credential::ClientSecret(Zeroizing::new("canary".to_owned()));
-        assert!(!format!("{token:?} {credential:?}").contains("canary"));
+        let secret = || Zeroizing::new("canary".to_owned());
+        let credentials = [Credential::ClientSecret(secret()), Credential::FederatedToken(secret())];
+        let assertion = Assertion(secret());
+        let shown = format!("{token:?} {credentials:?} {assertion:?}");
+        assert!(
+            !shown.contains("canary") && shown.contains("ClientSecret(…)"),
+            "{shown}"
+        );
     }
 }

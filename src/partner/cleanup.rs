@@ -354,6 +354,9 @@ async fn in_trouble(ctx: &Context, pass: &mut Pass, session: &Session, trouble: 
         Trouble::Credential(CredentialFailure::NotFound(message)) => {
             return blocked(ctx, pass, Reason::SecretNotFound, message.clone()).await;
         }
+        Trouble::Credential(CredentialFailure::AccountNotFound(message)) => {
+            return blocked(ctx, pass, Reason::ServiceAccountNotFound, message.clone()).await;
+        }
         // Whether it is gone could not be asked: a block that stands goes on.
         Trouble::Credential(CredentialFailure::Unavailable(message)) => {
             return waits(waiting(message, Blocked::AsItWas));

@@ -451,6 +451,7 @@ fn config(observe_only: bool) -> Config {
         observe_only,
         endpoints: Endpoints::default(),
         operator_identity_namespaces: Vec::new(),
+        federated_token_file: None,
         abandon_cleanup_after: None,
         extra_roots: None,
         instance: "model".to_owned(),

@@ -1,6 +1,7 @@
 //! What passes share: the configuration, the context, the queue's handle and the report.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::connection::Sessions;
 use crate::credentials::Identity;
 use crate::graph::cloud::Endpoints;
 use crate::graph::throttle::Budgets;
+use crate::graph::token::TokenClient;
 use crate::partner::claim::ObjectId;
 use crate::partner::status::HeartbeatRules;
 
@@ -42,8 +44,10 @@ pub struct Config {
     pub observe_only: bool,
     /// Endpoints of a test in the place of Microsoft's.
     pub endpoints: Endpoints,
-    /// The namespaces in which the operator's own identity may be used.
+    /// The namespaces in which the operator's own identity, and its node's, may be used; empty: the operator's own.
     pub operator_identity_namespaces: Vec<String>,
+    /// The file of the operator's own federated token.
+    pub federated_token_file: Option<PathBuf>,
     /// How long a clean-up may be blocked before it is given up; `None`: for ever.
     pub abandon_cleanup_after: Option<Duration>,
     /// CA certificates (PEM) that are trusted beside the system's.
@@ -72,8 +76,10 @@ pub struct Context {
     pub budgets: Budgets,
     /// Events.
     pub events: Events,
-    /// The HTTPS client for Graph and Entra.
+    /// The HTTPS client for Graph.
     pub http: reqwest::Client,
+    /// The same for Entra, and the one for the metadata service.
+    pub tokens: TokenClient,
     /// Who the operator is to the API server, once that has answered.
     pub identity: Arc<SetOnce<Identity>>,
     /// Whether the process was asked to end: no change is begun any more.

@@ -23,7 +23,10 @@ use super::write::Writer;
 use crate::api::{ComplianceManagementPartner, GraphConnection};
 use crate::connection::{self, Sessions};
 use crate::credentials::Identity;
+use crate::graph::http::{NoClient, http_client, metadata_client};
+use crate::graph::metadata::MetadataService;
 use crate::graph::throttle::Budgets;
+use crate::graph::token::TokenClient;
 use crate::partner;
 
 /// How many statuses of first passes and polls are written at once.
@@ -44,18 +47,25 @@ pub struct Operator {
 /// Why the operator cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct NotMade(#[from] crate::graph::http::NoClient);
+pub struct NotMade(#[from] NoClient);
 
 impl Operator {
     /// Makes the operator. Nothing is asked of anybody yet.
     ///
     /// # Errors
     /// Where no HTTPS client can be made, such as for want of CA certificates.
-    pub fn new(client: Client, config: Config) -> Result<Self, NotMade> {
+    pub fn new(client: Client, mut config: Config) -> Result<Self, NotMade> {
+        if config.operator_identity_namespaces.is_empty() {
+            config
+                .operator_identity_namespaces
+                .push(client.default_namespace().to_owned());
+        }
         let metrics = Metrics::default();
         let index = SharedIndex::new(config.observe_only);
         let queue = QueueHandle::new(index.clone());
-        let http = crate::graph::http::http_client(config.extra_roots.as_deref())?;
+        let http = http_client(config.extra_roots.as_deref())?;
+        let metadata = MetadataService::new(metadata_client()?, config.endpoints.metadata());
+        let tokens = TokenClient::new(http.clone(), metadata, config.timing.request, metrics.clone());
         let context = Context {
             identity: Arc::default(),
             stopping: AtomicBool::new(false),
@@ -71,6 +81,7 @@ impl Operator {
             events: Events::new(client.clone(), metrics.clone(), &config.instance),
             metrics,
             http,
+            tokens,
             status_slots: Semaphore::new(STATUS_SLOTS),
             writers: Writers::default(),
             client,

@@ -427,7 +427,7 @@
 //! - One fresh token is one that was not refused: `sessions::a_refusal_of_two_tokens_running_is_told_and_not_repeated`,
 //!   `faults::outages::a_token_that_is_refused_is_replaced_once_and_nobody_sees_it`
 //! - `cloud` alone picks the addresses: `hosts::the_environment_names_no_host_and_no_credential`,
-//!   `lib::graph::cloud::tests::each_cloud_has_its_own_root_and_scope`,
+//!   `lib::graph::cloud::tests::each_cloud_has_its_own_authority_scope_and_audience`,
 //!   `lib::graph::cloud::tests::every_address_is_a_plain_https_origin`
 //! - A link or a redirect to another host is not followed, segments of a path are encoded:
 //!   `hosts::a_token_goes_to_no_other_host`, `hosts::an_id_of_graphs_own_is_one_segment_of_the_path`

@@ -15,6 +15,8 @@ mod certificates;
 mod control_plane;
 #[path = "harness/crds.rs"]
 mod crds;
+#[path = "harness/federation.rs"]
+mod federation;
 #[path = "harness/kstatus.rs"]
 mod kstatus;
 #[path = "harness/looks.rs"]

@@ -17,6 +17,9 @@ const BODY_BYTES: usize = 256 * 1024;
 /// `AADSTS50196`: the application asks for the same token in a loop.
 const LOOP_DETECTED: u32 = 50_196;
 
+/// `AADSTS700024`: the assertion is not within its valid time range.
+const ASSERTION_OUTDATED: u32 = 700_024;
+
 /// What a refusal of a token request means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenFailureKind {
@@ -47,6 +50,12 @@ pub struct TokenFailure {
 }
 
 impl TokenFailure {
+    /// Whether an assertion that is made or read anew may be taken where this one was not.
+    #[must_use]
+    pub fn is_of_an_outdated_assertion(&self) -> bool {
+        self.aadsts == Some(ASSERTION_OUTDATED)
+    }
+
     /// Trouble on the way, or an answer that cannot be read: `message` says which, and must be the same at each
     /// attempt. It is cleaned, and cut at 512 characters.
     #[must_use]
@@ -62,8 +71,8 @@ impl TokenFailure {
     }
 }
 
-/// What an answer of the token endpoint, or of the metadata service, that is no token means. `now` is the time to which
-/// a `Retry-After` date is compared.
+/// What an answer of the token endpoint that is no token means. `now` is the time to which a `Retry-After` date is
+/// compared.
 #[must_use]
 pub fn classify_token(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> TokenFailure {
     let readable = (body.len() <= BODY_BYTES).then_some(body);
@@ -88,11 +97,49 @@ pub fn classify_token(status: u16, headers: &HeaderMap, body: &[u8], now: Timest
     }
 }
 
+/// What an answer of the metadata service that is no token means: 400 is that the identity is not assigned, 404, 410 and
+/// 5xx that the service is being updated ("How to use managed identities", error handling). `named` tells whether an
+/// identity was asked for by its client id, `now` the time to which a `Retry-After` date is compared.
+#[must_use]
+pub fn classify_metadata(status: u16, headers: &HeaderMap, body: &[u8], named: bool, now: Timestamp) -> TokenFailure {
+    let answer = (body.len() <= BODY_BYTES).then(|| json::parse(body)).flatten();
+    let error = answer.as_ref().and_then(|answer| answer.get("error")?.as_str());
+    let error = error.unwrap_or_default();
+    let kind = match status {
+        429 => TokenFailureKind::Throttled,
+        400 if !error.is_empty() => TokenFailureKind::Rejected,
+        _ => TokenFailureKind::Unavailable,
+    };
+    let message = match kind {
+        TokenFailureKind::Rejected if named => {
+            "The node has no managed identity with this client id: assign the identity to the node, or mend spec.clientId"
+                .to_owned()
+        }
+        TokenFailureKind::Rejected => {
+            "The node has no system-assigned managed identity: enable it, or name a user-assigned one in spec.clientId"
+                .to_owned()
+        }
+        TokenFailureKind::Throttled => "The metadata service throttles the token requests of this node".to_owned(),
+        TokenFailureKind::Unavailable => format!("The metadata service answered HTTP {status}"),
+    };
+    TokenFailure {
+        kind,
+        status: Some(status),
+        error: text::clean(error, CODE_CHARS),
+        aadsts: None,
+        message,
+        retry_after: match kind {
+            TokenFailureKind::Rejected => None,
+            TokenFailureKind::Throttled | TokenFailureKind::Unavailable => wait::retry_after(headers, now),
+        },
+    }
+}
+
 fn kind(status: u16, error: &str, aadsts: Option<u32>) -> TokenFailureKind {
     match status {
         429 => TokenFailureKind::Throttled,
         _ if aadsts == Some(LOOP_DETECTED) => TokenFailureKind::Throttled,
-        // The metadata service answers 404 and 410 while it is being updated; Entra says these with a code.
+        // Something on the way answers these; Entra's own have a code.
         404 | 408 | 410 if aadsts.is_none() => TokenFailureKind::Unavailable,
         400..=499 => match error {
             // None is a proxy's page or some other server's error, nothing that Entra holds against the credential; the

@@ -213,37 +213,3 @@ async fn a_wrong_secret_is_one_token_request_for_fifty_partners() -> anyhow::Res
     assert_eq!(world.graph().count(Request::is_token), 2);
     world.stop().await
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kinds_of_auth_that_do_not_work_yet_say_so_and_send_nothing() -> anyhow::Result<()> {
-    let mut world = World::new("later").await?;
-    world.secret("graph", json!({"client-secret": CLIENT_SECRET})).await?;
-    world.consent("graph").await?;
-    let kinds = [
-        (
-            "certificate",
-            json!({"clientCertificate": {"secretRef": {"name": "graph"}}}),
-        ),
-        (
-            "workload",
-            json!({"workloadIdentity": {"serviceAccountRef": {"name": "graph"}}}),
-        ),
-        ("operator", json!({"operatorIdentity": {}})),
-        ("managed", json!({"managedIdentity": {}})),
-    ];
-    for (name, auth) in &kinds {
-        let mut auth = auth.clone();
-        auth["clientSecret"] = json!(null);
-        world.connection(name, json!({"auth": auth})).await?;
-        let spec = json!({"connectionRef": {"name": name}, "partnerRef": {"id": P1}, "iosOnboarded": true});
-        world.partner(name, spec).await?;
-    }
-    world.start().await?;
-    for (name, _) in &kinds {
-        let connection = world.connection_is(name, "False", "NotSupportedYet").await?;
-        assert!(of(&connection, "Stalled").is_some() && of(&connection, "Reconciling").is_none());
-        world.partner_is(name, "Stalled", "True", "ConnectionNotReady").await?;
-    }
-    assert!(world.graph().requests().is_empty());
-    world.stop().await
-}

@@ -207,16 +207,15 @@ impl World {
 
     /// Lets the operator read one Secret: the consent that a tenant gives.
     pub async fn consent(&self, secret: &str) -> anyhow::Result<()> {
+        let rules = json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": ["get"]}]);
+        self.grant(&format!("{secret}-reader"), rules).await
+    }
+
+    /// A Role of this name with these rules, bound to the operator.
+    pub async fn grant(&self, name: &str, rules: Value) -> anyhow::Result<()> {
         let here = Some(self.namespace.as_str());
-        let name = format!("{secret}-reader");
-        self.create::<Role>(
-            here,
-            json!({
-                "metadata": {"name": name},
-                "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": ["get"]}],
-            }),
-        )
-        .await?;
+        self.create::<Role>(here, json!({"metadata": {"name": name}, "rules": rules}))
+            .await?;
         self.create::<RoleBinding>(
             here,
             json!({
@@ -312,8 +311,10 @@ impl World {
             endpoints: Endpoints {
                 graph: Some(self.simulator.graph_endpoint().to_owned()),
                 authority: Some(self.simulator.authority_host().to_owned()),
+                metadata: None,
             },
             operator_identity_namespaces: Vec::new(),
+            federated_token_file: None,
             abandon_cleanup_after: Some(Duration::from_secs(300)),
             extra_roots: Some(self.simulator.ca_pem().to_owned()),
             instance: "test".to_owned(),

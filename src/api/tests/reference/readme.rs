@@ -339,6 +339,7 @@ fn every_cloud_has_its_row_with_its_hosts() {
                 cloud.name().to_owned(),
                 host(cloud.graph_root()),
                 host(cloud.authority()),
+                cloud.federation_audience().to_owned(),
             ]
         })
         .collect();

@@ -371,7 +371,9 @@ fn is_within_the_calendar(answer: &[u8]) -> bool {
     let mut is_within = true;
     let is_object = json::members(&json::text(answer), |name, value| {
         if name == "expires_in" {
-            is_within &= value.parse().is_ok_and(|seconds| (0..=LONGEST_VALID).contains(&seconds));
+            is_within &= value
+                .parse()
+                .is_ok_and(|seconds| (0..=LONGEST_VALID).contains(&seconds));
         }
     });
     is_object.is_some() && is_within
@@ -418,11 +420,21 @@ mod tests {
         for fit in ["0", "3599", "86400", "315360000"] {
             assert!(answer(fit), "{fit}");
         }
-        for unfit in ["-1", "315360001", "9223372036854775807", "99999999999999999999", "1e3", "null", r#""3599""#] {
+        for unfit in [
+            "-1",
+            "315360001",
+            "9223372036854775807",
+            "99999999999999999999",
+            "1e3",
+            "null",
+            r#""3599""#,
+        ] {
             assert!(!answer(unfit), "{unfit}");
         }
         assert!(!is_within_the_calendar(br#"["Bearer",9223372036854775807,0,"x"]"#));
-        assert!(!is_within_the_calendar(br#"{"expires_in":1,"\u0065xpires_in":9223372036854775807}"#));
+        assert!(!is_within_the_calendar(
+            br#"{"expires_in":1,"\u0065xpires_in":9223372036854775807}"#
+        ));
     }
 
     #[test]

@@ -60,6 +60,16 @@ fn tokens_are_read_as_they_should_be() {
 }
 
 #[test]
+fn answers_of_the_metadata_service_are_read_as_they_should_be() {
+    replay("metadata");
+}
+
+#[test]
+fn certificates_are_read_as_they_should_be() {
+    replay("certificate");
+}
+
+#[test]
 fn foreign_texts_are_shown_as_they_should_be() {
     replay("text");
 }

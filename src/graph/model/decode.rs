@@ -70,7 +70,11 @@ pub fn decode_page(body: &[u8]) -> Result<Page, String> {
         _ => {}
     });
     if read.is_none() {
-        let why = if json::is_json(&body) { "the list should be a JSON object" } else { NO_JSON };
+        let why = if json::is_json(&body) {
+            "the list should be a JSON object"
+        } else {
+            NO_JSON
+        };
         return Err(why.to_owned());
     }
     // OData lets a service report an error in the middle of a list: such a list is not the whole one.
@@ -132,7 +136,10 @@ fn decode_text(text: &str) -> Result<Partner, Undecodable> {
             names.extend(json::parse_text(written).map(|value| (name.to_owned(), value)));
         }
     });
-    let why = format!("the row should have at most {} values, in 127 levels", json::MOST_VALUES);
+    let why = format!(
+        "the row should have at most {} values, in 127 levels",
+        json::MOST_VALUES
+    );
     Err(undecodable(&names, why))
 }
 
@@ -143,7 +150,9 @@ pub fn decode_row(value: &Json) -> Result<Partner, Undecodable> {
         (None, Some(wrapped @ Json::Object(_))) => wrapped,
         _ => value,
     };
-    let row = row.as_object().ok_or_else(|| nameless("the row should be a JSON object"))?;
+    let row = row
+        .as_object()
+        .ok_or_else(|| nameless("the row should be a JSON object"))?;
     decode_members(row).map_err(|why| undecodable(row, why))
 }
 

@@ -16,7 +16,7 @@ use crate::is_fit;
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// 2026-11-25T10:00:00Z: an input means the same whenever it is run.
-const NOW: Timestamp = Timestamp::constant(1_795_600_800, 0);
+pub(crate) const NOW: Timestamp = Timestamp::constant(1_795_600_800, 0);
 
 /// Two ids that differ in each of their digits and letters, and in nothing else.
 const IDS: [&str; 2] = [
@@ -25,21 +25,25 @@ const IDS: [&str; 2] = [
 ];
 
 /// An answer that is no success, written much as it comes: a line with the status, headers, an empty line, the body.
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// Whatever cannot be read of the head is left out; without one it is a 400.
-    fn read(input: &[u8]) -> Self {
+    pub(crate) fn read(input: &[u8]) -> Self {
         let (head, body) = cut(input, b"\n\n").unwrap_or((b"400", input));
         let mut lines = head.split(|byte| *byte == b'\n');
-        let status = lines.next().and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+        let status = lines
+            .next()
+            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
         let mut headers = HeaderMap::new();
         for line in lines.take(64) {
-            let Some((name, value)) = cut(line, b": ") else { continue };
+            let Some((name, value)) = cut(line, b": ") else {
+                continue;
+            };
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
                 headers.append(name, value);
             }
@@ -65,11 +69,20 @@ pub(crate) fn error(input: &[u8]) {
     let mut answer = Answer::read(input);
     let failure = answer.classify();
     assert_eq!(failure.status, Some(answer.status));
-    assert!(!failure.message.is_empty() && is_fit(&failure.message, 512), "{failure:?}");
+    assert!(
+        !failure.message.is_empty() && is_fit(&failure.message, 512),
+        "{failure:?}"
+    );
     assert!(is_fit(&failure.code, 64), "{failure:?}");
-    assert!(failure.request_id.as_deref().is_none_or(|id| is_fit(id, 64)), "{failure:?}");
+    assert!(
+        failure.request_id.as_deref().is_none_or(|id| is_fit(id, 64)),
+        "{failure:?}"
+    );
     let passes = matches!(failure.kind, FailureKind::Throttled | FailureKind::Unavailable);
-    assert!(failure.retry_after.is_none_or(|wait| passes && is_whole(wait)), "{failure:?}");
+    assert!(
+        failure.retry_after.is_none_or(|wait| passes && is_whole(wait)),
+        "{failure:?}"
+    );
 
     let [id, other_id] = IDS;
     if let Ok(body) = std::str::from_utf8(&answer.body)
@@ -93,12 +106,27 @@ pub(crate) fn token_error(input: &[u8]) {
     let answer = Answer::read(input);
     let failure = answer.classify_token();
     assert_eq!(failure.status, Some(answer.status));
-    assert!(!failure.message.is_empty() && is_fit(&failure.message, 512), "{failure:?}");
+    look_at_refusal(&failure);
+}
+
+/// What is said of a token request that failed.
+pub(crate) fn look_at_refusal(failure: &TokenFailure) {
+    assert!(
+        !failure.message.is_empty() && is_fit(&failure.message, 512),
+        "{failure:?}"
+    );
+    assert!(!failure.message.contains("  "), "{failure:?}");
     assert!(is_fit(&failure.error, 64), "{failure:?}");
     let rejected = failure.kind == TokenFailureKind::Rejected;
-    assert!(!rejected || (400..=499).contains(&answer.status), "{failure:?}");
-    assert!(failure.retry_after.is_none_or(|wait| !rejected && is_whole(wait)), "{failure:?}");
-    // Entra's own sentences hold ids and times.
+    assert!(
+        !rejected || failure.status.is_some_and(|status| (400..=499).contains(&status)),
+        "{failure:?}"
+    );
+    assert!(
+        failure.retry_after.is_none_or(|wait| !rejected && is_whole(wait)),
+        "{failure:?}"
+    );
+    // Sentences of Entra's hold ids and times: ours are told.
     let [id, _] = IDS;
     assert!(!failure.message.contains(id), "{failure:?}");
 }
@@ -138,7 +166,9 @@ fn seconds_are_what_they_say(input: &[u8]) {
 
 /// A date as HTTP writes it, some seconds from now or before.
 fn a_date_is_waited_for(seed: u64) {
-    let Ok(seconds) = i64::try_from(seed % (2 * LONGEST.as_secs())) else { return };
+    let Ok(seconds) = i64::try_from(seed % (2 * LONGEST.as_secs())) else {
+        return;
+    };
     let seconds = seconds - 1_000_000;
     let date = NOW.saturating_add(SignedDuration::from_secs(seconds));
     let date = date.map(|date| date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());

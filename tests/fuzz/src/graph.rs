@@ -1,7 +1,8 @@
 //! Answers of Graph with partners in them.
 
 use compliance_partner_operator::graph::model::{
-    Assignments, MOST_ROWS, Partner, Patch, Platform, Property, Target, Undecodable, decode_entity, decode_page, decode_row,
+    Assignments, MOST_ROWS, Partner, Patch, Platform, Property, Target, Undecodable, decode_entity, decode_page,
+    decode_row,
 };
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
@@ -35,8 +36,13 @@ fn costs_no_neighbour(input: &[u8]) {
     }
     let page = decode_page(format!(r#"{{"value":[{ROW},{row},{ROW}]}}"#).as_bytes());
     let rows = page.map(|page| page.rows);
-    assert!(rows.as_ref().is_ok_and(|rows| rows.len() == 3), "a row costs its list: {rows:?}");
-    let Ok([before, odd, after]) = rows.as_deref() else { return };
+    assert!(
+        rows.as_ref().is_ok_and(|rows| rows.len() == 3),
+        "a row costs its list: {rows:?}"
+    );
+    let Ok([before, odd, after]) = rows.as_deref() else {
+        return;
+    };
     assert!(before.is_ok() && before == after, "a row changes its neighbours");
     look_at(odd);
 }
@@ -52,7 +58,10 @@ fn look_at(row: &Result<Partner, Undecodable>) {
         Err(row) => {
             assert!(row.id.as_deref().is_none_or(is_id), "{row:?}");
             assert!(row.display_name.as_deref().is_none_or(is_name), "{row:?}");
-            assert!(row.why.is_ascii() && is_fit(&row.why, 128) && !row.why.is_empty(), "{row:?}");
+            assert!(
+                row.why.is_ascii() && is_fit(&row.why, 128) && !row.why.is_empty(),
+                "{row:?}"
+            );
         }
     }
 }
@@ -72,7 +81,10 @@ fn look_at_partner(partner: &Partner) {
                 Target::AllLicensedUsers | Target::AllDevices => {}
             }
         }
-        assert!(unsupported.iter().all(|name| !name.is_empty() && is_fit(name, 256)), "{unsupported:?}");
+        assert!(
+            unsupported.iter().all(|name| !name.is_empty() && is_fit(name, 256)),
+            "{unsupported:?}"
+        );
     }
     comes_back(partner);
 }

@@ -4,11 +4,11 @@
 //! They are run by libFuzzer (`make fuzz`), which looks for inputs that lead elsewhere in the code, and by the test
 //! `replay` (`make test`) over the inputs that are kept in `corpus/`, a folder for each target.
 
+mod credentials;
 mod errors;
 mod graph;
 mod input;
 mod texts;
-mod token;
 
 use peak_alloc::PeakAlloc;
 
@@ -35,7 +35,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub static TARGETS: [Target; 8] = [
+pub static TARGETS: [Target; 10] = [
     Target {
         name: "page",
         check: graph::page,
@@ -58,7 +58,15 @@ pub static TARGETS: [Target; 8] = [
     },
     Target {
         name: "token",
-        check: token::token,
+        check: credentials::token,
+    },
+    Target {
+        name: "metadata",
+        check: credentials::metadata,
+    },
+    Target {
+        name: "certificate",
+        check: credentials::certificate,
     },
     Target {
         name: "text",

@@ -16,7 +16,11 @@ pub(crate) fn text(input: &[u8]) {
     assert!(!whole.contains(char::is_control));
     assert_eq!(whole.chars().count(), text.chars().count());
     assert_eq!(clean(&whole, usize::MAX), whole);
-    assert!(text.chars().zip(whole.chars()).all(|(was, is)| was == is || is == char::REPLACEMENT_CHARACTER));
+    assert!(
+        text.chars()
+            .zip(whole.chars())
+            .all(|(was, is)| was == is || is == char::REPLACEMENT_CHARACTER)
+    );
 
     let cut = clean(&text, bound);
     assert!(whole.starts_with(&cut));
@@ -42,7 +46,10 @@ pub(crate) fn duration(input: &[u8]) {
     match &read {
         Ok(duration) => {
             assert!(*duration <= Duration::from_secs(100 * 365 * 86_400), "{duration:?}");
-            assert_eq!(options::duration(&format!("{}ms", duration.as_millis())).as_ref(), Ok(duration));
+            assert_eq!(
+                options::duration(&format!("{}ms", duration.as_millis())).as_ref(),
+                Ok(duration)
+            );
         }
         Err(why) => assert!(!why.is_empty() && why.len() < 128, "{why}"),
     }

@@ -328,11 +328,16 @@ fn a_row_that_is_more_than_is_taken_in_costs_only_itself() {
     let many = format!("[{}0]", "{\"\":0},".repeat(json::MOST_VALUES));
     for odd in [deep.as_str(), &many, "1e999"] {
         let row = format!(r#"{{"tomorrow":{odd},{}"#, &whole[1..]);
-        let rows = decode_page(format!(r#"{{"value":[{whole},{row},{whole}]}}"#).as_bytes()).unwrap().rows;
+        let rows = decode_page(format!(r#"{{"value":[{whole},{row},{whole}]}}"#).as_bytes())
+            .unwrap()
+            .rows;
         assert_eq!(rows.len(), 3);
         assert!(rows[0].is_ok() && rows[0] == rows[2]);
         let undecodable = rows[1].as_ref().unwrap_err();
-        assert_eq!(undecodable.why, "the row should have at most 50000 values, in 127 levels");
+        assert_eq!(
+            undecodable.why,
+            "the row should have at most 50000 values, in 127 levels"
+        );
         assert_eq!(undecodable.id.as_deref(), Some("aaaaaaaa-1111-4111-8111-000000000001"));
         assert_eq!(undecodable.display_name.as_deref(), Some("Example Partner"));
         assert_eq!(decode_entity(row.as_bytes()), rows[1]);

@@ -1,6 +1,6 @@
 # `make` alone prints what there is. Nothing here reaches further than cargo's and Go's own registries.
 .DEFAULT_GOAL := help
-.PHONY: help build crds reference control-plane lint test demo bench bench-throttle clean
+.PHONY: help build crds reference control-plane lint test fuzz demo bench bench-throttle clean
 
 CARGO ?= cargo
 DENY := 0.20.2
@@ -63,6 +63,9 @@ END {
 }
 endef
 export SUM_UP
+
+fuzz: ## Try the decoders of foreign answers with inputs that libFuzzer thinks of, FUZZ_SECONDS (300) each; FUZZ_ONLY=name takes some
+	@CARGO='$(CARGO)' tests/fuzz/run
 
 # Ends with whoever started it, also when that is killed.
 leash = '$(target)/debug/leash' --

@@ -1,21 +1,35 @@
 //! JSON as services send it.
 
+mod bounded;
+mod parts;
+
 use std::borrow::Cow;
 
 use serde_json::Value as Json;
 
-/// The bytes as JSON; `None` where they are none.
+pub(super) use bounded::MOST_VALUES;
+pub(super) use parts::{entries, is_json, members};
+
+/// The bytes as JSON; `None` where they are none, or more than is taken in (see [`parse_text`]).
 ///
 /// Some services put a byte order mark before it, which JSON itself forbids. A text in it that was cut in the middle of a
 /// character, be it of UTF-8's bytes or of half a surrogate pair, loses that character to U+FFFD: one broken name in a
 /// list must not cost all the others.
 pub(super) fn parse(body: &[u8]) -> Option<Json> {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    serde_json::from_slice(body).ok().or_else(|| {
-        let text = String::from_utf8_lossy(body);
-        let paired = paired(&text);
-        let broken = matches!(text, Cow::Owned(_)) || *text != paired;
-        broken.then(|| serde_json::from_str(&paired).ok()).flatten()
+    parse_text(&text(body))
+}
+
+/// The bytes as text: without a byte order mark, and with U+FFFD in place of what is no UTF-8.
+pub(super) fn text(body: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body))
+}
+
+/// The text as JSON; `None` where it is none, holds more than [`MOST_VALUES`] values, or is nested deeper than
+/// [`serde_json`] reads (128 levels): what a few bytes stand for would else take a hundred times as many.
+pub(super) fn parse_text(text: &str) -> Option<Json> {
+    bounded::parse(text).or_else(|| {
+        let paired = paired(text);
+        (paired != text).then(|| bounded::parse(&paired)).flatten()
     })
 }
 

@@ -11,7 +11,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-pub use decode::{Page, Undecodable, decode_entity, decode_page, decode_row};
+pub use decode::{MOST_ROWS, Page, Undecodable, decode_entity, decode_page, decode_row};
 pub use patch::{Patch, Value};
 
 /// A platform whose devices a partner can enroll: the three of Graph's v1.0.
@@ -192,7 +192,7 @@ pub struct Assignments {
 /// A `complianceManagementPartner`, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partner {
-    /// Graph's key of the object: not empty, at most 256 characters, in Graph's own spelling.
+    /// Graph's key of the object: not empty, at most 128 characters, in Graph's own spelling.
     pub id: String,
     /// The partner's name; Graph's metadata allows null. At most 1,024 characters of it.
     pub display_name: Option<String>,

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::client::{GraphClient, MOST_PAGES, Row, Taken};
 use super::error::{Failure, FailureKind, TokenFailure, TokenFailureKind};
-use super::model::{Partner, Patch};
+use super::model::{MOST_ROWS, Partner, Patch};
 use super::throttle::{Budget, Kind, LONGEST_CLOSE, Permit, Priority};
 use super::token::{Credential, Token, TokenClient, TokenRequest};
 use crate::runtime::backoff::Backoff;
@@ -292,6 +292,10 @@ impl Session {
                 .await?;
             rows.extend(page.rows);
             priority = priority.min(Priority::Begun);
+            if rows.len() > MOST_ROWS {
+                let failure = Failure::unavailable("Graph's list has more than 10,000 rows");
+                return Err(Trouble::Graph(failure));
+            }
             match page.next_link {
                 None => return Ok(rows),
                 Some(link) if links.insert(link.clone()) => next = Some(link),

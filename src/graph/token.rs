@@ -24,12 +24,19 @@ use zeroize::Zeroizing;
 use super::certificate::Certificate;
 use super::error::{TokenFailure, TokenFailureKind, classify_token};
 use super::http::{read_bounded, without_url};
+use super::json;
 use super::metadata::MetadataService;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::text;
 
 /// The most that is read of an answer of Entra: 1 MiB.
 const LARGEST_BODY: usize = 1024 * 1024;
+
+/// Longest tenant id that is kept, in characters: a GUID has 36, and a longer one equals none that is asked for.
+const TENANT_CHARS: usize = 64;
+
+/// The longest time that a token may be said to be valid, in seconds: ten years. Microsoft gives a day at most.
+const LONGEST_VALID: i64 = 10 * 365 * 86_400;
 
 /// How the operator proves that it is an app. Zeroed when it goes; neither shown nor stored.
 pub enum Credential {
@@ -71,7 +78,8 @@ pub struct Token {
     pub ends_at: Instant,
     /// The app roles that matter here; `None` where the token does not tell.
     pub roles: Option<Vec<String>>,
-    /// The tenant that it is for, in lower case; `None` where the token does not tell.
+    /// The tenant that it is for, in lower case, at most 64 characters and fit to be shown; `None` where the token does
+    /// not tell.
     pub tenant: Option<String>,
 }
 
@@ -96,7 +104,7 @@ impl Token {
             roles: claims
                 .as_ref()
                 .map(|_| relevant(roles.map(Vec::as_slice).unwrap_or_default())),
-            tenant: text_of("tid").map(str::to_ascii_lowercase),
+            tenant: text_of("tid").map(|tenant| text::clean(&tenant.to_ascii_lowercase(), TENANT_CHARS)),
             secret,
         }
     }
@@ -127,9 +135,7 @@ fn claims(token: &str) -> Option<serde_json::Value> {
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
         .decode(payload.trim_end_matches('='))
         .ok()?;
-    serde_json::from_slice::<serde_json::Value>(&bytes)
-        .ok()
-        .filter(serde_json::Value::is_object)
+    json::parse(&bytes).filter(serde_json::Value::is_object)
 }
 
 /// Who asks for a token, where, and for what.
@@ -344,6 +350,9 @@ impl HttpClient for Capture {
         let status = response.status().as_u16();
         if response.status().is_success() {
             self.keep(Answered::Success);
+            if !is_within_the_calendar(&body) {
+                return Err(failed("Entra's answer is no token".to_owned()));
+            }
         } else {
             self.keep(Answered::Refused(classify_token(
                 status,
@@ -354,6 +363,20 @@ impl HttpClient for Capture {
         }
         Ok(AsyncRawResponse::from_bytes(status.into(), Headers::new(), body))
     }
+}
+
+/// Whether the library may have this answer. It adds `expires_in` to the clock unchecked: a sum beyond the calendar would
+/// end the process. It also reads a list in the place of an object.
+fn is_within_the_calendar(answer: &[u8]) -> bool {
+    let mut is_within = true;
+    let is_object = json::members(&json::text(answer), |name, value| {
+        if name == "expires_in" {
+            is_within &= value
+                .parse()
+                .is_ok_and(|seconds| (0..=LONGEST_VALID).contains(&seconds));
+        }
+    });
+    is_object.is_some() && is_within
 }
 
 #[cfg(test)]
@@ -380,6 +403,38 @@ mod tests {
         assert_eq!(token("{}").roles.as_deref(), Some(&[][..]));
         let opaque = Token::new(Zeroizing::new("opaque".to_owned()), Duration::from_secs(60));
         assert!(opaque.roles.is_none() && opaque.tenant.is_none());
+    }
+
+    #[test]
+    fn a_tenant_without_end_is_kept_no_longer_than_it_can_be_one() {
+        let tenant = token(&format!(r#"{{"tid":"{}"}}"#, "a".repeat(100_000))).tenant;
+        assert_eq!(tenant.map(|tenant| tenant.len()), Some(TENANT_CHARS));
+    }
+
+    #[test]
+    fn the_library_gets_no_time_that_is_beyond_the_calendar() {
+        let answer = |expires_in: &str| {
+            let answer = r#"{"token_type":"Bearer","expires_in":@,"ext_expires_in":3599,"access_token":"x"}"#;
+            is_within_the_calendar(answer.replace('@', expires_in).as_bytes())
+        };
+        for fit in ["0", "3599", "86400", "315360000"] {
+            assert!(answer(fit), "{fit}");
+        }
+        for unfit in [
+            "-1",
+            "315360001",
+            "9223372036854775807",
+            "99999999999999999999",
+            "1e3",
+            "null",
+            r#""3599""#,
+        ] {
+            assert!(!answer(unfit), "{unfit}");
+        }
+        assert!(!is_within_the_calendar(br#"["Bearer",9223372036854775807,0,"x"]"#));
+        assert!(!is_within_the_calendar(
+            br#"{"expires_in":1,"\u0065xpires_in":9223372036854775807}"#
+        ));
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Envelope {
             .collect();
         let text = text.trim();
         if text.starts_with(['{', '"'])
-            && let Ok(error) = serde_json::from_str::<Json>(text)
+            && let Some(error) = json::parse_text(text)
         {
             return self.open(&error, layers);
         }

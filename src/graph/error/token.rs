@@ -115,8 +115,10 @@ pub fn classify_metadata(status: u16, headers: &HeaderMap, body: &[u8], named: b
             "The node has no managed identity with this client id: assign the identity to the node, or mend spec.clientId"
                 .to_owned()
         }
-        TokenFailureKind::Rejected => "The node has no system-assigned managed identity: enable it, or name a                                        user-assigned one in spec.clientId"
-            .to_owned(),
+        TokenFailureKind::Rejected => {
+            "The node has no system-assigned managed identity: enable it, or name a user-assigned one in spec.clientId"
+                .to_owned()
+        }
         TokenFailureKind::Throttled => "The metadata service throttles the token requests of this node".to_owned(),
         TokenFailureKind::Unavailable => format!("The metadata service answered HTTP {status}"),
     };

@@ -22,8 +22,17 @@ const STATE_CHARS: usize = 256;
 /// Longest description of something unsupported, in characters.
 const UNSUPPORTED_CHARS: usize = 256;
 
+/// Most rows of a list that are taken, on one page and on all: a tenant has as many as there are kinds of partners.
+pub const MOST_ROWS: usize = 10_000;
+
+/// Longest link to a next page, in bytes: what is longer is no address that a server takes.
+const LINK_BYTES: usize = 16 * 1024;
+
 /// What stands in [`Assignments::unsupported`] for a target that does not say what it is.
 const NO_TYPE: &str = "(no @odata.type)";
+
+/// What is said of an answer that is no JSON.
+const NO_JSON: &str = "the answer should be JSON";
 
 /// A row, or a whole answer, that cannot be read as a partner. The reason is the same at every poll, and holds nothing
 /// that Graph wrote.
@@ -41,48 +50,97 @@ pub struct Undecodable {
 /// One page of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The rows in Graph's order, the unreadable ones too.
+    /// The rows in Graph's order, the unreadable ones too; at most 10,000.
     pub rows: Vec<Result<Partner, Undecodable>>,
-    /// Where the next page is, as Graph wrote it: to be followed only after a look at its host.
+    /// Where the next page is, as Graph wrote it, at most 16 KiB: to be followed only after a look at its host.
     pub next_link: Option<String>,
 }
 
 /// Decodes the answer to a listing. Without an array `value` it is no listing: that must not be taken for a tenant
 /// without partners.
+///
+/// The rows are read one by one, each as far as it can be: however odd or large one is, it costs no other.
 pub fn decode_page(body: &[u8]) -> Result<Page, String> {
-    let body = parse(body)?;
-    let page = body.as_object().ok_or("the list should be a JSON object")?;
+    let body = json::text(body);
+    let (mut value, mut link, mut error) = ("", "null", "null");
+    let read = json::members(&body, |name, written| match name {
+        "value" => value = written,
+        "@odata.nextLink" => link = written,
+        "error" => error = written,
+        _ => {}
+    });
+    if read.is_none() {
+        let why = if json::is_json(&body) {
+            "the list should be a JSON object"
+        } else {
+            NO_JSON
+        };
+        return Err(why.to_owned());
+    }
     // OData lets a service report an error in the middle of a list: such a list is not the whole one.
-    if has_error(page) {
+    if error != "null" {
         return Err("the list holds an error".to_owned());
     }
-    let rows = page
-        .get("value")
-        .and_then(Json::as_array)
-        .ok_or("value should be a list")?;
-    let next_link = match page.get("@odata.nextLink") {
-        None | Some(Json::Null) => None,
-        Some(Json::String(link)) if !link.is_empty() => Some(link.clone()),
-        Some(_) => return Err("@odata.nextLink should be an address".to_owned()),
-    };
-    Ok(Page {
-        rows: rows.iter().map(decode_row).collect(),
-        next_link,
+    let mut rows = Vec::new();
+    let mut more = false;
+    json::entries(value, |row| {
+        if rows.len() < MOST_ROWS {
+            rows.push(decode_text(row));
+        } else {
+            more = true;
+        }
     })
+    .ok_or("value should be a list")?;
+    if more {
+        return Err(format!("value should have at most {MOST_ROWS} rows"));
+    }
+    let next_link = match link {
+        "null" => None,
+        link => json::parse_text(link)
+            .as_ref()
+            .and_then(Json::as_str)
+            .filter(|link| (1..=LINK_BYTES).contains(&link.len()))
+            .ok_or("@odata.nextLink should be an address")
+            .map(|link| Some(link.to_owned()))?,
+    };
+    Ok(Page { rows, next_link })
 }
 
 /// Decodes the answer to a request for one object.
 pub fn decode_entity(body: &[u8]) -> Result<Partner, Undecodable> {
-    let nameless = |why: String| Undecodable {
-        id: None,
-        display_name: None,
-        why,
-    };
-    let body = parse(body).map_err(nameless)?;
-    if body.as_object().is_some_and(has_error) {
-        return Err(nameless("the answer holds an error in place of the object".to_owned()));
+    let body = json::text(body);
+    let mut error = "null";
+    let is_object = json::members(&body, |name, written| {
+        if name == "error" {
+            error = written;
+        }
+    });
+    if is_object.is_some() && error != "null" {
+        return Err(nameless("the answer holds an error in place of the object"));
     }
-    decode_row(&body)
+    if !json::is_json(&body) {
+        return Err(nameless(NO_JSON));
+    }
+    decode_text(&body)
+}
+
+/// Decodes one object as it was written. It is JSON; where it is more than is taken in, its id and name are still read,
+/// so that it is known whose trouble that is.
+fn decode_text(text: &str) -> Result<Partner, Undecodable> {
+    if let Some(row) = json::parse_text(text) {
+        return decode_row(&row);
+    }
+    let mut names = Map::new();
+    let _ = json::members(text, |name, written| {
+        if matches!(name, "id" | "displayName") {
+            names.extend(json::parse_text(written).map(|value| (name.to_owned(), value)));
+        }
+    });
+    let why = format!(
+        "the row should have at most {} values, in 127 levels",
+        json::MOST_VALUES
+    );
+    Err(undecodable(&names, why))
 }
 
 /// Decodes one object, be it of a listing or an answer of its own. Also takes the object wrapped as `{"value": {…}}`,
@@ -92,18 +150,28 @@ pub fn decode_row(value: &Json) -> Result<Partner, Undecodable> {
         (None, Some(wrapped @ Json::Object(_))) => wrapped,
         _ => value,
     };
-    let Some(row) = row.as_object() else {
-        return Err(Undecodable {
-            id: None,
-            display_name: None,
-            why: "the row should be a JSON object".to_owned(),
-        });
-    };
-    decode_members(row).map_err(|why| Undecodable {
+    let row = row
+        .as_object()
+        .ok_or_else(|| nameless("the row should be a JSON object"))?;
+    decode_members(row).map_err(|why| undecodable(row, why))
+}
+
+/// What is said of a row in which something is wrong.
+fn undecodable(row: &Map<String, Json>, why: String) -> Undecodable {
+    Undecodable {
         id: id(row).ok(),
         display_name: display_name(row).ok().flatten(),
         why,
-    })
+    }
+}
+
+/// What is said of an answer that is no row at all.
+fn nameless(why: &str) -> Undecodable {
+    Undecodable {
+        id: None,
+        display_name: None,
+        why: why.to_owned(),
+    }
 }
 
 fn decode_members(row: &Map<String, Json>) -> Result<Partner, String> {
@@ -123,14 +191,6 @@ fn decode_members(row: &Map<String, Json>) -> Result<Partner, String> {
             ios: assignments(row, Platform::Ios)?,
         },
     })
-}
-
-fn parse(body: &[u8]) -> Result<Json, String> {
-    json::parse(body).ok_or_else(|| "the answer should be JSON".to_owned())
-}
-
-fn has_error(answer: &Map<String, Json>) -> bool {
-    answer.get("error").is_some_and(|error| !error.is_null())
 }
 
 fn id(row: &Map<String, Json>) -> Result<String, String> {

@@ -322,6 +322,41 @@ fn an_undecodable_row_costs_only_itself() {
 }
 
 #[test]
+fn a_row_that_is_more_than_is_taken_in_costs_only_itself() {
+    let whole = row(json!({})).to_string();
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    let many = format!("[{}0]", "{\"\":0},".repeat(json::MOST_VALUES));
+    for odd in [deep.as_str(), &many, "1e999"] {
+        let row = format!(r#"{{"tomorrow":{odd},{}"#, &whole[1..]);
+        let rows = decode_page(format!(r#"{{"value":[{whole},{row},{whole}]}}"#).as_bytes())
+            .unwrap()
+            .rows;
+        assert_eq!(rows.len(), 3);
+        assert!(rows[0].is_ok() && rows[0] == rows[2]);
+        let undecodable = rows[1].as_ref().unwrap_err();
+        assert_eq!(
+            undecodable.why,
+            "the row should have at most 50000 values, in 127 levels"
+        );
+        assert_eq!(undecodable.id.as_deref(), Some("aaaaaaaa-1111-4111-8111-000000000001"));
+        assert_eq!(undecodable.display_name.as_deref(), Some("Example Partner"));
+        assert_eq!(decode_entity(row.as_bytes()), rows[1]);
+    }
+}
+
+#[test]
+fn rows_and_links_without_end_are_no_list() {
+    let rows = |count: usize| format!(r#"{{"value":[{}0]}}"#, "0,".repeat(count - 1));
+    assert_eq!(decode_page(rows(MOST_ROWS).as_bytes()).unwrap().rows.len(), MOST_ROWS);
+    let why = decode_page(rows(MOST_ROWS + 1).as_bytes()).unwrap_err();
+    assert_eq!(why, "value should have at most 10000 rows");
+    let link = |bytes: usize| format!(r#"{{"value":[],"@odata.nextLink":"{}"}}"#, "x".repeat(bytes));
+    assert!(decode_page(link(LINK_BYTES).as_bytes()).is_ok());
+    let why = decode_page(link(LINK_BYTES + 1).as_bytes()).unwrap_err();
+    assert_eq!(why, "@odata.nextLink should be an address");
+}
+
+#[test]
 fn a_name_that_was_cut_inside_a_character_costs_neither_its_neighbours_nor_its_row() {
     for cut in [&br"\ud83d"[..], b"\xF0\x9F\x93", b"\xff"] {
         let mut body = json!({ "value": [row(json!({})), row(json!({ "id": "P2", "displayName": "@@" }))] })

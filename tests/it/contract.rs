@@ -417,7 +417,8 @@
 //! - `ServiceAccountNotFound`, `ServiceAccountInvalid` and consent to an account:
 //!   `auth::workload::an_account_that_is_missing_or_of_another_app_is_told_and_heals`,
 //!   `auth::workload::without_consent_the_message_has_the_two_lines_that_give_it`,
-//!   `auth::workload::half_a_consent_is_told_too`
+//!   `auth::workload::half_a_consent_is_told_too`,
+//!   `auth::workload::a_clean_up_without_its_account_is_blocked_and_goes_on_when_it_is_back`
 //! - `operatorIdentity`: `auth::operator_token::the_operators_own_token_is_read_anew_at_each_exchange`
 //! - `IdentityNotAllowed` and `--operator-identity-namespaces`:
 //!   `auth::operator_token::the_operators_and_its_nodes_identity_are_for_the_namespaces_that_it_was_started_with`,

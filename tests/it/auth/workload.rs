@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, ensure};
 use graph_simulator::{Answer, FederatedCredential, Request, Script};
-use harness::{AUDIENCE, World};
+use harness::{AUDIENCE, PATIENCE, World, wait_for};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{assertions, connection, connection_with, partner_of, told};
+use super::{P1, assertions, connection, connection_with, partner_of, told};
 
 /// How a ServiceAccount is named.
 fn by(account: &str) -> Value {
@@ -36,10 +36,7 @@ async fn a_service_account_signs_in_with_a_token_made_for_each_exchange() -> any
     world.in_sync("jamf").await?;
     world.graph().revoke_tokens(&world.tenant, None);
     world.ask("gconn/contoso", "once more").await?;
-    world
-        .graph()
-        .wait_for_requests(Request::is_token, 2, harness::PATIENCE)
-        .await?;
+    world.graph().wait_for_requests(Request::is_token, 2, PATIENCE).await?;
     world.connection_is("contoso", "True", "Connected").await?;
 
     let (issuer, _) = world.issuer().await?;
@@ -299,5 +296,34 @@ async fn the_example_is_all_that_it_takes() -> anyhow::Result<()> {
         .await?;
     world.start().await?;
     world.connection_is("contoso", "True", "Connected").await?;
+    world.stop().await
+}
+
+/// A namespace that is deleted loses its account in any order: the clean-up says so, as it does for a Secret.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_up_without_its_account_is_blocked_and_goes_on_when_it_is_back() -> anyhow::Result<()> {
+    let mut world = world("account-gone").await?;
+    world.row(P1, "Example Partner")?;
+    let reset = json!({"partnerRef": {"id": P1}, "iosOnboarded": true, "deletionPolicy": "Reset"});
+    world.partner("jamf", reset).await?;
+    let mut config = world.config();
+    config.abandon_cleanup_after = None;
+    world.start_with(config).await?;
+    world.in_sync("jamf").await?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(world.admin.clone(), &world.namespace);
+    accounts.delete("graph", &DeleteParams::default()).await?;
+    world.graph().revoke_tokens(&world.tenant, None);
+    world.partners().delete("jamf", &DeleteParams::default()).await?;
+    world
+        .partner_is("jamf", "CleanupBlocked", "True", "ServiceAccountNotFound")
+        .await?;
+    world.account("graph", &world.client_id).await?;
+    wait_for("the Reset", PATIENCE, async || {
+        let row = world.graph().row(&world.tenant, P1).context("no row")?;
+        ensure!(row.get("iosOnboarded") == Some(&json!(false)), "{row}");
+        ensure!(world.partners().get_opt("jamf").await?.is_none(), "it is still there");
+        Ok(())
+    })
+    .await?;
     world.stop().await
 }

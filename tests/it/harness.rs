@@ -2,6 +2,7 @@
 //!
 //! - [`ControlPlane`]: etcd, kube-apiserver and, where asked for, kube-controller-manager, on free ports of 127.0.0.1;
 //! - [`install_crds`]: the operator's own kinds on the control plane that all tests share;
+//! - [`Proxy`]: a forward proxy, which can refuse, cut and go silent;
 //! - [`Process`]: a program that is killed when it is dropped and when the test process dies;
 //! - [`kstatus`]: what Helm 4 and Flux take an object for;
 //! - [`wait_for`]: polls a condition until a deadline; there is no other way to wait here;
@@ -23,6 +24,8 @@ mod looks;
 mod objects;
 #[path = "harness/process.rs"]
 mod process;
+#[path = "harness/proxy.rs"]
+mod proxy;
 #[path = "harness/scratch.rs"]
 mod scratch;
 #[path = "harness/wait.rs"]
@@ -35,6 +38,7 @@ pub use crds::{CRD_NAMES, crds_folder, install_crds};
 pub use kstatus::{Kstatus, kstatus};
 pub use objects::merge;
 pub use process::{Process, free_port, leashed};
+pub use proxy::{Proxy, Tunnel};
 pub use scratch::Scratch;
 pub use wait::{Observation, wait_for};
 pub use world::{CLIENT_SECRET, NEVER, OPERATOR, PATIENCE, WRITE_ROLE, World, checkout};

@@ -32,4 +32,6 @@ pub mod graph;
 mod house_tests;
 pub mod options;
 pub mod partner;
+#[cfg(test)]
+mod refusal_tests;
 pub mod runtime;

@@ -88,7 +88,7 @@ fn tell_failure(failure: &Failure, roles: Option<&[String]>, write: bool) -> (Re
         FailureKind::Throttled => {
             (Reason::Throttled, "Microsoft asks for a pause; the operator goes on when it is over.".to_owned())
         }
-        FailureKind::Unavailable | FailureKind::PreconditionFailed => {
+        FailureKind::Unavailable | FailureKind::Lost | FailureKind::PreconditionFailed => {
             (Reason::GraphUnavailable, format!("{}. It is tried again.", scrubbed.trim_end_matches('.')))
         }
         FailureKind::NotFound | FailureKind::Rejected => {

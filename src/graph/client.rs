@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url, header};
 
-use super::error::{Failure, classify};
-use super::http::{read_bounded, without_url};
+use super::error::{Failure, FailureKind, classify};
+use super::http::{MOST_SENT, is_broken, read_whole, without_url};
 use super::json;
 use super::model::{Page, Partner, Patch, Undecodable, decode_entity, decode_page};
 use super::throttle::{Permit, usage};
@@ -48,6 +48,14 @@ struct Answer {
     body: bytes::Bytes,
 }
 
+impl Answer {
+    /// Graph's id of the request.
+    fn request_id(&self) -> Option<String> {
+        let id = self.headers.get("request-id")?.to_str().ok()?;
+        text::request_id(id)
+    }
+}
+
 impl GraphClient {
     /// A client for the Graph at `root`, which has no `/v1.0`. `timeout` bounds one request.
     #[must_use]
@@ -67,7 +75,7 @@ impl GraphClient {
             Some(link) => self.same_origin(link)?,
         };
         let answer = self.send(Method::GET, url, token, permit, None).await?;
-        decode_page(&answer.body).map_err(Failure::unavailable)
+        decode_page(&answer.body).map_err(|why| Failure::unavailable(format!("Graph's answer cannot be read: {why}")))
     }
 
     /// Reads one partner.
@@ -88,17 +96,16 @@ impl GraphClient {
     pub async fn patch(&self, token: &Token, permit: Permit<'_>, id: &str, patch: &Patch) -> Result<Taken, Failure> {
         let url = self.address(Some(id))?;
         let answer = self.send(Method::PATCH, url, token, permit, Some(patch)).await?;
+        let request_id = answer.request_id();
         let body = json::parse(&answer.body);
         let error = body.as_ref().and_then(|body| body.get("error"));
         if error.is_some_and(|error| !error.is_null()) {
-            return Err(Failure::unavailable(
-                "Graph answered a change with success and an error in one",
-            ));
+            return Err(Failure {
+                request_id,
+                ..Failure::unavailable("Graph answered a change with success and an error in one")
+            });
         }
-        let request_id = answer.headers.get("request-id").and_then(|id| id.to_str().ok());
-        Ok(Taken {
-            request_id: request_id.and_then(text::request_id),
-        })
+        Ok(Taken { request_id })
     }
 
     fn address(&self, id: Option<&str>) -> Result<Url, Failure> {
@@ -106,7 +113,7 @@ impl GraphClient {
         {
             let mut path = url
                 .path_segments_mut()
-                .map_err(|()| Failure::unavailable("the Graph endpoint is no address that paths can be added to"))?;
+                .map_err(|()| Failure::unavailable("The Graph endpoint is no address that paths can be added to"))?;
             path.pop_if_empty().extend(COLLECTION).extend(id);
         }
         // A segment of dots would be resolved away, and the request would go to the collection.
@@ -118,7 +125,7 @@ impl GraphClient {
         if segments == expected + COLLECTION.len() + usize::from(id.is_some()) {
             Ok(url)
         } else {
-            Err(Failure::unavailable("the id of the object cannot stand in an address"))
+            Err(Failure::unavailable("The id of the object cannot stand in an address"))
         }
     }
 
@@ -132,43 +139,31 @@ impl GraphClient {
         }
     }
 
-    /// The permit is gone, and the request counts as ended, when this returns.
+    /// Sends a request, and gives its answer where that is a success. The permit is gone, and the request counts as ended,
+    /// when this returns.
+    ///
+    /// A pooled connection that the server has closed meanwhile is no trouble of Graph's. Reads are sent again at once; a
+    /// change may have been done, and whoever asked for it reads before it is sent again.
     async fn send(
         &self,
         method: Method,
         url: Url,
         token: &Token,
-        permit: Permit<'_>,
+        mut permit: Permit<'_>,
         patch: Option<&Patch>,
     ) -> Result<Answer, Failure> {
-        let result = self.attempt(&method, &url, token, &permit, patch).await;
-        // A pooled connection that the server has closed meanwhile is no trouble of Graph's. Reads are repeated once; a
-        // change may have been taken, and the next pass reads before it sends anything.
-        let result = match result {
-            Err(Attempt::Broken(failure)) if method == Method::GET => match permit.again().await {
-                Ok(permit) => self.attempt(&method, &url, token, &permit, patch).await,
-                // Microsoft has asked for a pause meanwhile, which the next one who asks is told.
-                Err(_) => Err(Attempt::Broken(failure)),
-            },
-            result => {
-                drop(permit);
-                result
-            }
-        };
-        let answer = match result {
-            Ok(answer) => answer,
-            Err(Attempt::Broken(failure) | Attempt::Failed(failure)) => return Err(failure),
-        };
-        if answer.status.is_success() {
-            return Ok(answer);
+        let mut sent = 1;
+        loop {
+            let failure = match self.attempt(&method, &url, token, &permit, patch).await {
+                Err(failure) if failure.kind == FailureKind::Lost && method == Method::GET && sent < MOST_SENT => {
+                    failure
+                }
+                result => return result,
+            };
+            sent += 1;
+            // Where Microsoft has asked for a pause meanwhile, the next one who asks is told.
+            permit = permit.again().await.map_err(|_| failure)?;
         }
-        let body = without_token(&answer.body, token);
-        Err(classify(
-            answer.status.as_u16(),
-            &answer.headers,
-            &body,
-            Timestamp::now(),
-        ))
     }
 
     async fn attempt(
@@ -178,13 +173,10 @@ impl GraphClient {
         token: &Token,
         permit: &Permit<'_>,
         patch: Option<&Patch>,
-    ) -> Result<Answer, Attempt> {
+    ) -> Result<Answer, Failure> {
         let client_request_id = uuid::Uuid::new_v4().to_string();
-        let mut authorization = header::HeaderValue::from_str(&format!("Bearer {}", token.secret())).map_err(|_| {
-            Attempt::Failed(Failure::unavailable(
-                "Entra's token has characters that no header may hold",
-            ))
-        })?;
+        let mut authorization = header::HeaderValue::from_str(&format!("Bearer {}", token.secret()))
+            .map_err(|_| Failure::unavailable("Entra's token has characters that no header may hold"))?;
         authorization.set_sensitive(true);
         let mut request = self
             .http
@@ -197,27 +189,28 @@ impl GraphClient {
             request = request.json(&patch.to_json());
         }
         let began = Instant::now();
-        let answer = read(request).await;
+        let answer = read(request, self.timeout).await;
         if let Some(usage) = answer.as_ref().ok().and_then(|answer| usage(&answer.headers)) {
             permit.heed(usage);
         }
+        let elapsed = began.elapsed();
         let status = answer.as_ref().map(|answer| answer.status.as_u16()).ok();
-        self.metrics.graph_request(method.as_str(), status, began.elapsed());
-        let request_id = answer
-            .as_ref()
-            .ok()
-            .and_then(|answer| answer.headers.get("request-id")?.to_str().ok());
-        tracing::debug!(
-            %method,
-            // A link to the next page is as long as Graph likes.
-            path = text::clean(url.path(), 512),
-            status,
-            client_request_id,
-            request_id = request_id.and_then(text::request_id),
-            elapsed_ms = began.elapsed().as_millis(),
-            "graph request"
-        );
-        answer
+        self.metrics.graph_request(method.as_str(), status, elapsed);
+        // A link to the next page is as long as Graph likes.
+        let address = text::clean(url.path(), 512);
+        let request_id = answer.as_ref().ok().and_then(Answer::request_id);
+        let elapsed_ms = elapsed.as_millis();
+        tracing::debug!(%method, path = address, status, client_request_id, request_id, elapsed_ms, "graph request");
+        let answer = answer?;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        let said = without_token(&answer.body, token);
+        let failure = classify(answer.status.as_u16(), &answer.headers, &said, Timestamp::now());
+        // No condition holds the ids that Microsoft's support asks for: they are told at the level that is the default.
+        let (code, request_id) = (failure.code.as_str(), failure.request_id.as_deref());
+        tracing::info!(%method, path = address, status, code, client_request_id, request_id, "Graph refused a request");
+        Err(failure)
     }
 }
 
@@ -233,45 +226,29 @@ fn without_token<'a>(body: &'a [u8], token: &Token) -> Cow<'a, [u8]> {
     }
 }
 
-enum Attempt {
-    /// The connection broke before there was an answer.
-    Broken(Failure),
-    /// Anything else.
-    Failed(Failure),
-}
-
-async fn read(request: reqwest::RequestBuilder) -> Result<Answer, Attempt> {
-    let mut response = request.send().await.map_err(|error| transport(&error))?;
-    let body = match read_bounded(&mut response, LARGEST_BODY).await {
-        Ok(Some(body)) => body,
-        Ok(None) => {
-            return Err(Attempt::Failed(Failure::unavailable(
-                "Graph's answer is larger than 8 MiB",
-            )));
-        }
-        Err(error) => return Err(transport(&error)),
-    };
+async fn read(request: reqwest::RequestBuilder, limit: Duration) -> Result<Answer, Failure> {
+    let began = Instant::now();
+    let answer = read_whole(request, LARGEST_BODY).await;
+    let (response, body) = answer.map_err(|error| transport(&error, began.elapsed(), limit))?;
     Ok(Answer {
         status: response.status(),
         headers: response.headers().clone(),
-        body,
+        body: body.ok_or_else(|| Failure::unavailable("Graph's answer is larger than 8 MiB"))?,
     })
 }
 
 /// A stable sentence for trouble on the way. The library's own text names addresses and system errors.
-fn transport(error: &reqwest::Error) -> Attempt {
+fn transport(error: &reqwest::Error, elapsed: Duration, limit: Duration) -> Failure {
     let detail = text::clean(&without_url(error), 256);
     tracing::debug!(error = detail, "no answer of Graph");
-    if error.is_timeout() {
-        Attempt::Failed(Failure::unavailable("Graph did not answer in time"))
+    if is_broken(error, elapsed, limit) {
+        Failure::lost("The connection to Graph broke before the answer was whole")
     } else if error.is_connect() {
-        Attempt::Failed(Failure::unavailable(
+        Failure::unavailable(
             "Graph cannot be reached: check the network, the proxy and the CA certificates of the operator",
-        ))
+        )
     } else {
-        Attempt::Broken(Failure::unavailable(
-            "the connection to Graph broke before the answer was whole",
-        ))
+        Failure::unavailable("Graph did not answer in time")
     }
 }
 

@@ -61,6 +61,8 @@ pub enum FailureKind {
     Throttled,
     /// Nothing is wrong with the request: a conflict, a lock, a server in trouble, or an answer that is none.
     Unavailable,
+    /// The connection broke before the answer was whole: whether the request was done, nobody knows.
+    Lost,
 }
 
 /// A request to Graph that failed, be it on the way or by Graph's answer.
@@ -97,9 +99,19 @@ impl Failure {
             retry_after: None,
         }
     }
+
+    /// A connection that broke before the answer was whole; `message` as for [`Failure::unavailable`].
+    #[must_use]
+    pub fn lost(message: impl Into<String>) -> Self {
+        Self {
+            kind: FailureKind::Lost,
+            ..Self::unavailable(message)
+        }
+    }
 }
 
-/// What an answer of Graph's that is no success means. `now` is the time to which a `Retry-After` date is compared.
+/// What an answer of Graph's that is no success means. `now` is the time to which a `Retry-After` date is compared where
+/// the answer does not tell its own (`Date`).
 #[must_use]
 pub fn classify(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Failure {
     let envelope = Envelope::read(body);
@@ -107,9 +119,8 @@ pub fn classify(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -
     let foreign = envelope.is_silent() && !headers.contains_key("request-id");
     let kind = kind(status, &envelope, foreign);
     let retry_after = match kind {
-        FailureKind::Throttled | FailureKind::Unavailable => {
-            retry_after(headers, now).or_else(|| wait::parse(envelope.retry_after.as_deref()?, now))
-        }
+        FailureKind::Throttled | FailureKind::Unavailable => retry_after(headers, now)
+            .or_else(|| wait::parse(envelope.retry_after.as_deref()?, wait::sent_at(headers, now))),
         _ => None,
     };
     let request_id = headers

@@ -1,11 +1,21 @@
 //! The HTTPS client that Graph and Entra are asked with.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::runtime::text;
+
+/// How many connections to one host wait for the next request. Where HTTP/2 is offered, one is enough; elsewhere more would
+/// save a handshake now and then, and each may have been closed by the time it is used.
+const MOST_IDLE: usize = 2;
+
+/// A connection that owes an answer and has been silent for so long is asked for a sign of life.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How long the sign of life may take: with [`SILENCE`] less than a request may, so that it is sent again in time.
+const PING_ANSWER: Duration = Duration::from_secs(10);
 
 /// Why an HTTP client could not be made at start.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +67,12 @@ fn builder(roots: Vec<reqwest::Certificate>) -> reqwest::ClientBuilder {
         .tls_certs_only(roots)
         .redirect(reqwest::redirect::Policy::none())
         .pool_idle_timeout(Duration::from_secs(90))
+        .pool_max_idle_per_host(MOST_IDLE)
+        // Where HTTP/2 is offered, all requests to a host share one connection. One that has gone silent without an end,
+        // as behind a proxy that has lost the other side, would take each of them to its time-out, and the next ones
+        // too: it is asked for a sign of life while it owes an answer, and left before that is up.
+        .http2_keep_alive_interval(SILENCE)
+        .http2_keep_alive_timeout(PING_ANSWER)
         .user_agent(concat!("compliance-partner-operator/", env!("CARGO_PKG_VERSION")))
 }
 
@@ -108,11 +124,53 @@ pub(super) fn without_url(error: &reqwest::Error) -> String {
     text
 }
 
-/// Reads a body of at most `most` bytes; `None` where it is longer.
-pub(super) async fn read_bounded(
-    response: &mut reqwest::Response,
+/// How often a request that may be repeated is sent at most, where its connection breaks each time. All that wait in the
+/// pool may be dead; the one after them is new.
+pub(super) const MOST_SENT: usize = MOST_IDLE + 1;
+
+/// Whether a connection broke under a request: it was there, and the request's own time, `limit`, was not up. The library
+/// calls a connection that the system or a sign of life has given up a time-out as well.
+pub(super) fn is_broken(error: &reqwest::Error, elapsed: Duration, limit: Duration) -> bool {
+    !error.is_connect() && elapsed < limit
+}
+
+/// Sends a request that harms nobody twice, and reads its answer of at most `most` bytes (`None`: it is longer). Where the
+/// connection breaks, as one from the pool does that the server has closed meanwhile, it is sent again. `limit` is the
+/// request's own time-out.
+pub(super) async fn send_repeatable(
+    request: reqwest::RequestBuilder,
+    limit: Duration,
     most: usize,
-) -> Result<Option<Bytes>, reqwest::Error> {
+) -> Result<(reqwest::Response, Option<Bytes>), reqwest::Error> {
+    let mut request = request;
+    let mut sent = 1;
+    loop {
+        let again = request.try_clone().filter(|_| sent < MOST_SENT);
+        let began = Instant::now();
+        let error = match read_whole(request, most).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        match again {
+            Some(again) if is_broken(&error, began.elapsed(), limit) => request = again,
+            _ => return Err(error),
+        }
+        sent += 1;
+    }
+}
+
+/// Sends a request once, and reads its answer of at most `most` bytes; `None` where it is longer.
+pub(super) async fn read_whole(
+    request: reqwest::RequestBuilder,
+    most: usize,
+) -> Result<(reqwest::Response, Option<Bytes>), reqwest::Error> {
+    let mut response = request.send().await?;
+    let body = read_bounded(&mut response, most).await?;
+    Ok((response, body))
+}
+
+/// Reads a body of at most `most` bytes; `None` where it is longer.
+async fn read_bounded(response: &mut reqwest::Response, most: usize) -> Result<Option<Bytes>, reqwest::Error> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > most {

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use zeroize::Zeroizing;
 
 use super::error::{TokenFailure, classify_metadata};
-use super::http::{read_bounded, without_url};
+use super::http::{send_repeatable, without_url};
 use super::json;
 use super::token::Token;
 use crate::runtime::text;
@@ -56,12 +56,10 @@ impl MetadataService {
         query.extend(client.map(|client| ("client_id", client)));
         let address = reqwest::Url::parse_with_params(&address, &query).map_err(|_| unreachable())?;
         let request = self.http.get(address).header("Metadata", "true").timeout(timeout);
-        let mut response = request.send().await.map_err(|error| no_answer(&error))?;
-        let body = match read_bounded(&mut response, LARGEST_BODY).await {
-            Ok(Some(body)) => body,
-            Ok(None) => return Err(unreadable()),
-            Err(error) => return Err(no_answer(&error)),
-        };
+        let (response, body) = send_repeatable(request, timeout, LARGEST_BODY)
+            .await
+            .map_err(|error| no_answer(&error))?;
+        let body = body.ok_or_else(unreadable)?;
         let (status, headers) = (response.status().as_u16(), response.headers());
         read(status, headers, &body, client.is_some(), Timestamp::now())
     }

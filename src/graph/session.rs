@@ -426,14 +426,17 @@ impl Session {
                 Ok(token)
             }
             Err(failure) => {
-                let (base, cap) = match failure.kind {
-                    TokenFailureKind::Rejected => self.waits.refused,
-                    TokenFailureKind::Throttled | TokenFailureKind::Unavailable => self.waits.unavailable,
+                let slow = failure.kind == TokenFailureKind::Rejected || failure.is_loop();
+                let (base, cap) = if slow {
+                    self.waits.refused
+                } else {
+                    self.waits.unavailable
                 };
                 // What somebody has to mend is sent again after the first step at the soonest.
-                let at_least = match failure.kind {
-                    TokenFailureKind::Rejected => Some(base),
-                    TokenFailureKind::Throttled | TokenFailureKind::Unavailable => failure.retry_after,
+                let at_least = if slow {
+                    failure.retry_after.max(Some(base))
+                } else {
+                    failure.retry_after
                 };
                 let wait = state.backoff.next(base, cap, at_least, fastrand::f64());
                 let wait = wait.min(LONGEST_CLOSE);

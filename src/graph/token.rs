@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::certificate::Certificate;
 use super::error::{TokenFailure, TokenFailureKind, classify_token};
-use super::http::{read_bounded, without_url};
+use super::http::{send_repeatable, without_url};
 use super::json;
 use super::metadata::MetadataService;
 use crate::runtime::metrics::Metrics;
@@ -204,12 +204,16 @@ impl TokenClient {
             },
         };
         self.metrics.token_request(outcome);
-        tracing::debug!(
-            tenant = text::clean(&request.tenant, 64),
-            client = request.client.as_deref().map(|client| text::clean(client, 64)),
-            outcome,
-            "token request"
-        );
+        let tenant = text::clean(&request.tenant, 64);
+        let client = request.client.as_deref().map(|client| text::clean(client, 64));
+        match &result {
+            Ok(_) => tracing::debug!(tenant, client, outcome, "token request"),
+            Err(failure) => {
+                // What no condition holds, and Microsoft's support asks for.
+                let (status, aadsts, trace_id) = (failure.status, failure.aadsts, failure.trace_id.as_deref());
+                tracing::info!(tenant, client, outcome, status, aadsts, trace_id, "Entra gave no token");
+            }
+        }
         result
     }
 
@@ -341,11 +345,11 @@ impl HttpClient for Capture {
         for (name, value) in request.headers().iter() {
             outgoing = outgoing.header(name.as_str(), value.as_str());
         }
-        let mut response = outgoing.send().await.map_err(|error| failed(without_url(&error)))?;
-        let body = match read_bounded(&mut response, LARGEST_BODY).await {
-            Ok(Some(body)) => body,
-            Ok(None) => return Err(failed("Entra's answer is larger than 1 MiB".to_owned())),
-            Err(error) => return Err(failed(without_url(&error))),
+        let (response, body) = send_repeatable(outgoing, self.timeout, LARGEST_BODY)
+            .await
+            .map_err(|error| failed(without_url(&error)))?;
+        let Some(body) = body else {
+            return Err(failed("Entra's answer is larger than 1 MiB".to_owned()));
         };
         let status = response.status().as_u16();
         if response.status().is_success() {

@@ -11,6 +11,7 @@ use super::plan::{Change, Plan, plan};
 use super::resolve::{self, Target};
 use super::{Finding, Pass, was_in_sync};
 use crate::api::reason::Reason;
+use crate::graph::error::FailureKind;
 use crate::graph::session::Trouble;
 use crate::partner::memory::Unverified;
 use crate::runtime::context::Context;
@@ -40,12 +41,18 @@ pub async fn apply(
         return cleanup::unguarded(ctx, pass).map(|finding| with(finding, &seen, None));
     }
     let grace = ctx.config.timing.grace.len();
+    let mut lost: Option<Plan> = None;
     loop {
         let claim = |pass: &Pass| claim(&ctx.index.lock(), pass, bound);
         match decide(pass, target.enforce, &seen, claim, grace) {
             Step::End(finding) => return Some(*finding),
             Step::Outdated => return None,
-            Step::Send(todo) => return send(ctx, pass, target, seen, todo, bound).await,
+            Step::Send(todo) => match send(ctx, pass, target, &seen, &todo, bound).await {
+                Sent::Ended(finding) => return finding.map(|finding| *finding),
+                Sent::Lost(finding) if lost.is_some() => return Some(*finding),
+                // A connection of the pool that was closed just then is nobody's trouble, once.
+                Sent::Lost(_) => lost = Some(todo),
+            },
             Step::ReadAnew => {}
         }
         pass.memory.read_at = Some(Instant::now());
@@ -63,6 +70,11 @@ pub async fn apply(
                 ));
             }
         };
+        let now = Instant::now();
+        let done = lost.as_ref().and_then(|sent| found(pass, &seen, sent, now, grace));
+        if done.is_some() {
+            return done;
+        }
     }
 }
 
@@ -251,53 +263,78 @@ fn unconfirmed(unverified: &Unverified, grace: usize) -> Finding {
     Finding::new(Reason::UpdateIneffective, message)
 }
 
+/// What has become of a change.
+pub(super) enum Sent {
+    /// The pass ends; `None` where the world has moved on.
+    Ended(Option<Box<Finding>>),
+    /// The connection broke before there was an answer: whether it was done, a read has to tell. With what is told where
+    /// nobody looks.
+    Lost(Box<Finding>),
+}
+
 /// Sends what is to be sent and reads the object again.
 async fn send(
     ctx: &Context,
     pass: &mut Pass,
     target: &Target,
-    before: Observed,
-    todo: Plan,
+    before: &Observed,
+    todo: &Plan,
     bound: &ObjectId,
-) -> Option<Finding> {
+) -> Sent {
+    let ended = |finding| Sent::Ended(Some(Box::new(finding)));
     let lock = ctx.writers.of(bound);
     let Ok(_writing) = lock.try_lock() else {
         // Another resource writes to this object: what was read may be outdated when it is done.
         let _ = lock.lock().await;
         ctx.queue.push(Key::Partner(pass.object.key.clone()), Lane::Edit);
-        return None;
+        return Sent::Ended(None);
     };
-    let id = before.binding.id.clone();
+    let id = &before.binding.id;
     let priority = observe::priority(pass);
     let may = || may_send(ctx, pass, bound);
-    let taken = match target.session.patch(&id, &todo.patch(), priority, &may).await {
+    let taken = match target.session.patch(id, &todo.patch(), priority, &may).await {
         Ok(taken) => taken,
-        Err(Trouble::Superseded) => return None,
+        Err(Trouble::Superseded) => return Sent::Ended(None),
         Err(trouble) => {
-            audit::untaken(pass, &id, &todo, &trouble);
+            audit::untaken(pass, id, todo, &trouble);
             let finding = observe::finding(ctx, pass, &trouble, target, true).await;
             let planned = plan(&pass.object.spec, &before.row);
-            return Some(with(*finding, &before, Some(planned)));
+            let finding = with(*finding, before, Some(planned));
+            let lost = matches!(&trouble, Trouble::Graph(failure) if failure.kind == FailureKind::Lost);
+            return if lost {
+                Sent::Lost(Box::new(finding))
+            } else {
+                ended(finding)
+            };
         }
     };
-    audit::taken(pass, &id, &todo, &taken);
-    let waiting = was_taken(pass, &todo, Instant::now());
-    let row = match target.session.get(&id, priority).await {
-        Ok(row) => row,
+    audit::taken(pass, id, todo, &taken);
+    let waiting = was_taken(pass, todo, Instant::now());
+    match target.session.get(id, priority).await {
+        Ok(row) => {
+            let after = Observed {
+                row,
+                binding: before.binding.clone(),
+                fresh: true,
+            };
+            ended(check(pass, &after, waiting, todo, ctx.config.timing.grace.len()))
+        }
         Err(trouble) => {
-            return Some(with(
-                *observe::finding(ctx, pass, &trouble, target, false).await,
-                &before,
-                None,
-            ));
+            let finding = observe::finding(ctx, pass, &trouble, target, false).await;
+            ended(with(*finding, before, None))
         }
-    };
-    let after = Observed {
-        row,
-        fresh: true,
-        ..before
-    };
-    Some(check(pass, &after, waiting, &todo, ctx.config.timing.grace.len()))
+    }
+}
+
+/// What came of a change whose answer was lost, by the row that was read after it (pure); `None` where it was not done.
+pub(super) fn found(pass: &mut Pass, seen: &Observed, sent: &Plan, now: Instant, grace: usize) -> Option<Finding> {
+    let left = plan(&pass.object.spec, &seen.row);
+    let still = |change: &Change| left.changes.iter().any(|left| left.property == change.property);
+    if sent.changes.iter().all(still) {
+        return None;
+    }
+    let waiting = was_taken(pass, sent, now);
+    Some(check(pass, seen, waiting, sent, grace))
 }
 
 /// Remembers a change that Graph has answered with success (pure).

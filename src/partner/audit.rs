@@ -16,7 +16,7 @@ pub fn taken(pass: &Pass, id: &str, planned: &Plan, taken: &Taken) {
 pub fn untaken(pass: &Pass, id: &str, planned: &Plan, trouble: &Trouble) {
     let (outcome, request_id) = match trouble {
         Trouble::Graph(failure) if failure.status.is_some() => ("refused", failure.request_id.as_deref()),
-        Trouble::Graph(failure) if failure.kind != FailureKind::Throttled => ("unknown", None),
+        Trouble::Graph(failure) if failure.kind != FailureKind::Throttled => ("unknown", failure.request_id.as_deref()),
         _ => ("not sent", None),
     };
     line(pass, id, planned, outcome, request_id);

@@ -1,6 +1,7 @@
 //! The program itself, as a process.
 
 mod lifecycle;
+mod proxy;
 mod secrets;
 mod synced;
 

@@ -312,8 +312,17 @@
 //!   `lib::runtime::backoff::tests::a_retry_after_above_the_cap_is_honoured`
 //! - No miss is shown that the same pass has healed:
 //!   `faults::outages::a_token_that_is_refused_is_replaced_once_and_nobody_sees_it`,
-//!   `edits::a_read_that_breaks_once_is_made_again_and_nobody_sees_it`
+//!   `answers::tokens::a_claims_challenge_is_met_with_another_token_and_nobody_sees_it`,
+//!   `edits::a_read_that_breaks_once_is_made_again_and_nobody_sees_it`,
+//!   `pool::a_read_finds_a_connection_that_lives_or_says_so`,
+//!   `pool::a_change_whose_connection_breaks_is_looked_for_and_nobody_sees_it`,
+//!   `pool::a_token_request_whose_connection_breaks_is_sent_again_and_nobody_sees_it`,
+//!   `binary::proxy::connections_that_were_closed_while_nobody_looked_cost_no_visible_failure`,
+//!   `binary::proxy::a_connection_that_has_gone_silent_is_left_within_one_request`
 //! - Which answers are trouble, and which a refusal: `edits::what_passes_is_tried_again_and_what_does_not_is_told`,
+//!   `answers::lists::each_answer_to_the_list_is_told_by_its_connection_and_heals`,
+//!   `answers::changes::each_refusal_of_a_change_is_told_by_its_partner_and_the_rest_goes_on`,
+//!   `lib::refusal_tests::each_refusal_of_graph_has_its_reason_and_its_wait`,
 //!   `lib::graph::error::tests::every_status_has_its_kind`
 //! - Timeouts, resets, undecodable bodies: `faults::outages::a_connection_that_breaks_is_made_again`,
 //!   `faults::outages::a_graph_that_hangs_is_not_waited_for_forever`,
@@ -323,21 +332,31 @@
 //!   `told::no_shape_of_an_answer_without_a_list_is_an_empty_tenant`,
 //!   `faults::outages::a_list_without_rows_to_tell_of_is_no_proof_that_there_are_none`,
 //!   `faults::outages::a_row_that_cannot_be_read_costs_nobody_but_itself`,
-//!   `told::an_odd_row_is_listed_and_its_neighbours_sync`
+//!   `told::an_odd_row_is_listed_and_its_neighbours_sync`,
+//!   `pages::half_a_listing_is_none`, `pages::an_object_may_come_wrapped_as_the_reference_shows_it`
+//! - Pages: `pages::fifty_pages_are_read_and_more_than_a_hundred_are_not`,
+//!   `pages::pages_may_be_empty_and_must_not_lead_in_a_circle`
 //! - A missing list is empty: `told::no_list_is_an_empty_one_and_an_absent_one_is_not_compared`,
 //!   `lib::graph::model::decode::tests::assignments::an_empty_a_null_and_a_missing_list_are_the_same`
 //! - Retry-After: `lib::graph::error::wait::tests::seconds_are_honoured_whole_and_rounded_up`,
+//!   `lib::graph::error::wait::tests::a_date_is_by_the_clock_of_the_answer_and_not_by_ours`,
+//!   `pauses::each_shape_of_a_pause_is_kept_or_passed_over_by_http_2`,
+//!   `pauses::each_shape_of_a_pause_is_kept_or_passed_over_by_http_1`,
+//!   `pauses::a_long_pause_is_kept_whole_by_all_of_an_app_in_a_tenant_and_never_shown`,
 //!   `lib::graph::throttle::ledger::tests::a_close_lasts_an_hour_at_most_and_is_never_shortened`,
 //!   `sessions::a_pause_is_kept_by_all_connections_of_an_app_and_by_no_other`,
 //!   `lib::graph::session::tests::who_is_told_of_a_failure_again_looks_when_the_pause_is_over`
 //! - Any 2xx is success, and a lost answer is looked for: `faults::writes::a_change_may_be_answered_without_a_body`,
-//!   `faults::writes::a_change_whose_answer_is_lost_is_not_sent_twice`
+//!   `faults::writes::a_change_whose_answer_is_lost_is_not_sent_twice`,
+//!   `pool::a_change_whose_connection_breaks_each_time_is_told_and_never_sent_without_a_look`,
+//!   `pages::a_success_with_an_error_in_it_is_none_and_is_looked_after`
 //! - The column of Argo CD: –
 //!
 //! # Messages and events
 //! - Messages are stable: `told::a_refusal_that_differs_in_ids_and_builds_alone_is_told_once`,
 //!   `lib::graph::error::tests::the_months_build_of_the_service_changes_no_message`,
 //!   `lib::graph::error::tests::the_ids_of_an_answer_are_in_no_message`
+//! - What they leave out is in the log: `answers::the_ids_that_microsofts_support_asks_for_are_in_the_log_and_nowhere_else`
 //! - Never a secret or a token: `binary::secrets::no_secret_and_no_token_is_told_anywhere_at_the_most_talkative_level`,
 //!   `foreign::refusals::a_token_that_looks_like_any_word_is_not_repeated`,
 //!   `reasons::connections::no_message_of_a_connection_holds_its_secret`
@@ -357,7 +376,9 @@
 //!   `schemas::an_older_crd_is_told_and_causes_no_write_loop`
 //! - `PermissionDenied` compares with the token's roles:
 //!   `connections::tenants::a_missing_role_is_named_and_heals_when_it_is_granted`,
-//!   `faults::writes::a_refusal_in_spite_of_the_right_role_is_told_as_one`
+//!   `faults::writes::a_refusal_in_spite_of_the_right_role_is_told_as_one`,
+//!   `answers::tokens::a_role_that_is_taken_away_and_granted_again_heals_without_an_edit`,
+//!   `lib::refusal_tests::who_lacks_a_role_is_told_which_and_who_has_it_is_not_sent_for_another`
 //! - Events, on change only: `metrics::events_tell_changes_alone`,
 //!   `contest::three_corrections_of_one_field_are_told_as_a_contest`,
 //!   `edits::each_of_forty_that_fail_together_is_told_of`, `lib::partner::report::tests::each_change_is_told_once`,
@@ -397,8 +418,11 @@
 //!   `connections::tenants::a_tenant_that_does_not_exist_is_told_with_what_to_check`,
 //!   `reasons::connections::a_refused_credential_is_sent_again_after_its_backoff_alone`,
 //!   `lib::graph::error::token::tests::known_codes_get_advice_of_their_own`,
-//!   `lib::graph::error::token::tests::other_codes_show_the_word_and_the_number_alone`
-//! - 50196 is Throttled: `lib::graph::error::token::tests::a_loop_is_throttling_and_no_bad_credential`
+//!   `lib::graph::error::token::tests::other_codes_show_the_word_and_the_number_alone`,
+//!   `answers::tokens::each_refusal_of_entra_is_told_with_its_advice_and_remembered`,
+//!   `lib::refusal_tests::each_code_of_entra_has_its_reason_and_its_wait`
+//! - 50196 is Throttled: `lib::graph::error::token::tests::a_loop_is_throttling_and_no_bad_credential`,
+//!   `answers::tokens::where_entra_says_that_we_loop_many_resources_ask_once_a_slow_retry`
 //! - `PrincipalNotFound`: `connections::tenants::a_service_principal_that_is_not_known_yet_heals_by_itself`
 //! - `TenantMismatch`: `connections::tenants::a_token_of_another_tenant_is_never_used`
 //! - `Throttled` and `GraphUnavailable`: `faults::outages::an_entra_that_is_away_is_no_refusal`,
@@ -440,7 +464,11 @@
 //!   `sessions::an_edit_or_a_new_connection_begins_a_session_of_its_own`,
 //!   `connections::credentials::a_request_looks_at_the_secret_anew`
 //! - A token serves nobody but the connection that got it:
-//!   `sessions::a_token_serves_nobody_but_the_connection_that_got_it`
+//!   `sessions::a_token_serves_nobody_but_the_connection_that_got_it`,
+//!   `neighbours::a_namespace_with_the_same_ids_and_a_wrong_secret_sees_nothing`
+//! - A tenant that hangs delays nobody else:
+//!   `neighbours::tenants_that_accept_and_never_answer_delay_no_edit_of_another_one`
+//! - Connections to Microsoft are used again: `pool::connections_are_used_again_whatever_http_is_offered`
 //! - Only the rate budget is shared: `sessions::a_pause_is_kept_by_all_connections_of_an_app_and_by_no_other`,
 //!   `budgets::a_limit_that_is_reached_is_waited_for_by_all_connections_of_the_app_and_told_by_none`
 //! - When a Secret is read, and when a token is asked for: `sessions::each_exchange_reads_the_secret_as_it_is_then`,
@@ -465,6 +493,9 @@
 //! - The program, its flags and its ports: `binary::synced::the_program_syncs_and_tells_how_it_is`,
 //!   `binary::synced::a_wrong_flag_is_named_and_ends_the_program_with_two`,
 //!   `binary::synced::a_graph_that_is_down_fails_no_probe`, `lib::options::tests::durations_are_read_in_go_style`
+//! - `HTTPS_PROXY` and `NO_PROXY`: `binary::proxy::microsoft_is_reached_by_the_proxy_and_the_api_server_never_is`,
+//!   `binary::proxy::what_no_proxy_names_is_reached_without_it`,
+//!   `binary::proxy::a_proxy_that_wants_other_credentials_is_told_and_waited_for`
 //! - `@odata.type` on root, assignment and target, `client-request-id`, a User-Agent:
 //!   `told::drift_tells_each_field_in_its_own_form_and_enforce_sends_just_that`,
 //!   `lib::graph::model::patch::tests::every_assignment_and_target_carries_its_type`

@@ -2,6 +2,7 @@
 //!
 //! - [`ControlPlane`]: etcd, kube-apiserver and, where asked for, kube-controller-manager, on free ports of 127.0.0.1;
 //! - [`install_crds`]: the operator's own kinds on the control plane that all tests share;
+//! - [`Proxy`]: a forward proxy, which can refuse, cut and go silent;
 //! - [`Process`]: a program that is killed when it is dropped and when the test process dies;
 //! - [`kstatus`]: what Helm 4 and Flux take an object for;
 //! - [`wait_for`]: polls a condition until a deadline; there is no other way to wait here;

@@ -1,5 +1,6 @@
 //! Tests against a real API server: one binary, a module a topic.
 
+mod answers;
 mod auth;
 mod binary;
 mod binding;
@@ -19,7 +20,11 @@ mod hosts;
 mod kubectl;
 mod manifests;
 mod metrics;
+mod neighbours;
 mod pace;
+mod pages;
+mod pauses;
+mod pool;
 mod readme;
 mod reasons;
 mod roles;

@@ -45,6 +45,8 @@ pub struct TokenFailure {
     pub aadsts: Option<u32>,
     /// What to do about it, for a condition: ours, never Entra's sentence, and the same for each such answer.
     pub message: String,
+    /// Entra's id of the request, for the log only: at most 64 characters, fit to be shown.
+    pub trace_id: Option<String>,
     /// How long Entra asks to be left alone. Never with [`TokenFailureKind::Rejected`].
     pub retry_after: Option<Duration>,
 }
@@ -66,13 +68,21 @@ impl TokenFailure {
             error: String::new(),
             aadsts: None,
             message: text::clean(&message.into(), super::MESSAGE_CHARS),
+            trace_id: None,
             retry_after: None,
         }
+    }
+
+    /// Whether Entra takes the requests for a loop. It counts each one that comes soon, so that the next one waits as
+    /// after a refusal.
+    #[must_use]
+    pub fn is_loop(&self) -> bool {
+        self.aadsts == Some(LOOP_DETECTED)
     }
 }
 
 /// What an answer of the token endpoint that is no token means. `now` is the time to which a `Retry-After` date is
-/// compared.
+/// compared where the answer does not tell its own (`Date`).
 #[must_use]
 pub fn classify_token(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> TokenFailure {
     let readable = (body.len() <= BODY_BYTES).then_some(body);
@@ -85,6 +95,7 @@ pub fn classify_token(status: u16, headers: &HeaderMap, body: &[u8], now: Timest
         status: Some(status),
         error: text::clean(error, CODE_CHARS),
         aadsts,
+        trace_id: answer.get("trace_id").and_then(Json::as_str).and_then(text::request_id),
         message: match kind {
             TokenFailureKind::Rejected => rejected(error, aadsts),
             TokenFailureKind::Throttled => "Entra throttles the token requests of this application".to_owned(),
@@ -127,6 +138,7 @@ pub fn classify_metadata(status: u16, headers: &HeaderMap, body: &[u8], named: b
         status: Some(status),
         error: text::clean(error, CODE_CHARS),
         aadsts: None,
+        trace_id: None,
         message,
         retry_after: match kind {
             TokenFailureKind::Rejected => None,

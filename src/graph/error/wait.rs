@@ -6,21 +6,32 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::fmt::rfc2822;
 use jiff::tz::Offset;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 
 /// The longest wait that is reported, one year: whoever adds it to a clock stays within what a clock can hold.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The `Retry-After` of an answer (RFC 9110 §10.2.3), rounded up to whole seconds and at most a year: seconds, also
-/// with a fraction as Graph's documents show it, or a date, which counts from `now` and is zero where it has passed.
-/// `None` without the header, or where it is neither. Of several the longest counts.
+/// with a fraction as Graph's documents show it, or a date, which counts from the answer's own time, or from `now` where
+/// it has none, and is zero where it has passed. `None` without the header, or where it is neither. Of several the
+/// longest counts.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let now = sent_at(headers, now);
     headers
         .get_all(RETRY_AFTER)
         .iter()
         .filter_map(|value| parse(value.to_str().ok()?, now))
         .max()
+}
+
+/// When the answer was made by the clock of whoever made it (`Date`, RFC 9110 §6.6.1); `now` where it does not tell.
+///
+/// A date to wait for is by that clock too. By one that is ahead of it the wait would be over at once, by one that is
+/// behind it the operator would rest for as long as the clocks differ.
+pub(super) fn sent_at(headers: &HeaderMap, now: Timestamp) -> Timestamp {
+    let text = |value: &HeaderValue| value.to_str().ok().map(str::trim).and_then(date);
+    headers.get(DATE).and_then(text).unwrap_or(now)
 }
 
 /// One value, be it of the header or of Intune's body.
@@ -68,7 +79,7 @@ fn until(date: Timestamp, now: Timestamp) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::{HeaderName, HeaderValue};
+    use reqwest::header::HeaderName;
 
     use super::*;
 
@@ -137,6 +148,32 @@ mod tests {
         ] {
             assert_eq!(wait(&[value]), Some(expected), "{value}");
         }
+    }
+
+    #[test]
+    fn a_date_is_by_the_clock_of_the_answer_and_not_by_ours() {
+        let ours: Timestamp = "2026-11-25T10:00:00Z".parse().unwrap();
+        for (date, expected) in [
+            // Ours is ten minutes ahead, ten minutes behind, right.
+            ("Wed, 25 Nov 2026 09:50:00 GMT", "Wed, 25 Nov 2026 09:50:30 GMT"),
+            ("Wednesday, 25-Nov-26 10:10:00 GMT", "Wed, 25 Nov 2026 10:10:30 GMT"),
+            ("Wed, 25 Nov 2026 10:00:00 GMT", "Wed Nov 25 10:00:30 2026"),
+            // An answer that does not tell its time.
+            ("soon", "Wed, 25 Nov 2026 10:00:30 GMT"),
+            ("", "Wed, 25 Nov 2026 10:00:30 GMT"),
+        ] {
+            let headers: HeaderMap = [(DATE, date), (RETRY_AFTER, expected)]
+                .map(|(name, value)| (name, HeaderValue::from_static(value)))
+                .into_iter()
+                .collect();
+            assert_eq!(retry_after(&headers, ours), Some(Duration::from_secs(30)), "{date}");
+        }
+        // Seconds need no clock.
+        let headers: HeaderMap = [(DATE, "Thu, 01 Jan 1970 00:00:00 GMT"), (RETRY_AFTER, "7")]
+            .map(|(name, value)| (name, HeaderValue::from_static(value)))
+            .into_iter()
+            .collect();
+        assert_eq!(retry_after(&headers, ours), Some(Duration::from_secs(7)));
     }
 
     #[test]

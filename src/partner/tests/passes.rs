@@ -17,7 +17,7 @@ use crate::graph::error::{Failure, FailureKind, TokenFailure, TokenFailureKind};
 use crate::graph::model::{self, Patch};
 use crate::graph::session::{CredentialFailure, Listing, Trouble};
 use crate::graph::throttle::{Decision, Kind, Priority};
-use crate::partner::apply::{Claim, Step, check, claim, decide, unless_lost, was_taken, with};
+use crate::partner::apply::{Claim, Sent, Step, check, claim, decide, found, unless_lost, was_taken, with};
 use crate::partner::claim::ObjectId;
 use crate::partner::observe::{Observed, as_named, from_listing, no_such, only, told};
 use crate::partner::plan::{Plan, plan};
@@ -212,12 +212,17 @@ async fn apply(
     bound: &ObjectId,
 ) -> Option<Finding> {
     let grace = world.borrow().timing.grace.len();
+    let mut lost: Option<Plan> = None;
     loop {
         let claim = |pass: &Pass| claim(&world.borrow().process.index.lock(), pass, bound);
         match decide(pass, target.enforce, &seen, claim, grace) {
             Step::End(finding) => return Some(*finding),
             Step::Outdated => return None,
-            Step::Send(todo) => return send(world, pass, target, seen, todo, bound).await,
+            Step::Send(todo) => match send(world, pass, target, &seen, &todo, bound).await {
+                Sent::Ended(finding) => return finding.map(|finding| *finding),
+                Sent::Lost(finding) if lost.is_some() => return Some(*finding),
+                Sent::Lost(_) => lost = Some(todo),
+            },
             Step::ReadAnew => {}
         }
         pass.memory.read_at = Some(world.borrow().instant());
@@ -225,6 +230,11 @@ async fn apply(
             Ok(row) => observed(world, pass, target, row, true),
             Err(trouble) => return Some(with(*finding(world, pass, &trouble, target, false), &seen, None)),
         };
+        let now = world.borrow().instant();
+        let done = lost.as_ref().and_then(|sent| found(pass, &seen, sent, now, grace));
+        if done.is_some() {
+            return done;
+        }
     }
 }
 
@@ -232,36 +242,43 @@ async fn send(
     world: &Shared,
     pass: &mut Pass,
     target: &Target,
-    before: Observed,
-    todo: Plan,
+    before: &Observed,
+    todo: &Plan,
     bound: &ObjectId,
-) -> Option<Finding> {
+) -> Sent {
     assert!(before.fresh, "a change on the word of a listing");
+    let ended = |finding| Sent::Ended(Some(Box::new(finding)));
     let lock = world.borrow().process.writers.of(bound);
     let Ok(_writing) = lock.try_lock() else {
         let _ = lock.lock().await;
         let key = Key::Partner(pass.object.key.clone());
         world.borrow_mut().push_all(&[Trigger { key, lane: Lane::Edit }]);
-        return None;
+        return Sent::Ended(None);
     };
     let id = before.binding.id.clone();
-    match patch(world, pass, &target.session, &id, &todo, bound).await {
+    match patch(world, pass, &target.session, &id, todo, bound).await {
         Ok(()) => {}
-        Err(Trouble::Superseded) => return None,
+        Err(Trouble::Superseded) => return Sent::Ended(None),
         Err(trouble) => {
             let finding = finding(world, pass, &trouble, target, true);
             let planned = plan(&pass.object.spec, &before.row);
-            return Some(with(*finding, &before, Some(planned)));
+            let finding = with(*finding, before, Some(planned));
+            let lost = matches!(&trouble, Trouble::Graph(failure) if failure.kind == FailureKind::Lost);
+            return if lost {
+                Sent::Lost(Box::new(finding))
+            } else {
+                ended(finding)
+            };
         }
     }
-    let waiting = was_taken(pass, &todo, world.borrow().instant());
+    let waiting = was_taken(pass, todo, world.borrow().instant());
     let row = match get(world, &target.session, &id).await {
         Ok(row) => row,
-        Err(trouble) => return Some(with(*finding(world, pass, &trouble, target, false), &before, None)),
+        Err(trouble) => return ended(with(*finding(world, pass, &trouble, target, false), before, None)),
     };
     let after = observed(world, pass, target, row, true);
     let grace = world.borrow().config.timing.grace.len();
-    Some(check(pass, &after, waiting, &todo, grace))
+    ended(check(pass, &after, waiting, todo, grace))
 }
 
 /// One request, as a session makes it: the credential first, then the budget, then whether it is still wanted.
@@ -311,7 +328,7 @@ async fn request<T>(
         let tenant = world.tenant(&session.tenant);
         if tenant.loses > 0 {
             tenant.loses -= 1;
-            Err(Failure::unavailable("the connection was reset"))
+            Err(Failure::lost("the connection was reset"))
         } else {
             answer
         }

@@ -344,4 +344,13 @@ fn every_cloud_has_its_row_with_its_hosts() {
         })
         .collect();
     assert_eq!(told, clouds);
+    // The offers of the US Government do not say by their names which cloud they are in.
+    for (offer, cloud) in [
+        ("GCC", "Global"),
+        ("GCC High", "USGov"),
+        ("Department of Defense", "USGovDoD"),
+    ] {
+        let row = rows.iter().find(|cells| cells[0].ends_with(offer)).unwrap();
+        assert_eq!(code(&row[1]), [cloud], "{offer}");
+    }
 }

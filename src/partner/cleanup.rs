@@ -258,35 +258,44 @@ async fn hand_over(ctx: &Context, pass: &mut Pass) -> Ended {
     release(ctx, pass, Vec::new()).await
 }
 
-/// Reads the object anew and sends what a Reset changes. A 2xx ends it, and so does a 404.
+/// Reads the object anew and sends what a Reset changes. A 2xx ends it, and so does a 404. Where the connection breaks before
+/// the answer, a look tells whether it was done; where it was not, it is sent once more.
 async fn reset(ctx: &Context, pass: &mut Pass, session: &Session) -> Result<Vec<Ending>, Trouble> {
     // As Graph spells it; the claim's spelling is in lower case.
     let id = pass.status.partner_id.clone().unwrap_or_default();
-    let row = match session.get(&id, Priority::Edit).await {
-        Ok(row) => row,
-        Err(Trouble::Graph(failure)) if failure.kind == FailureKind::NotFound => return Ok(Vec::new()),
-        Err(trouble) => return Err(trouble),
-    };
-    let planned = plan::reset(&pass.object.spec, &row);
-    let mut endings = Vec::new();
-    if !planned.unsupported.is_empty() {
-        endings.push(Ending::Unsupported(planned.unsupported_lists()));
-    }
-    if planned.is_empty() {
-        return Ok(endings);
-    }
-    let may = || still_asked_for(ctx, pass);
-    match session.patch(&id, &planned.patch(), Priority::Edit, &may).await {
-        Ok(taken) => {
-            audit::taken(pass, &id, &planned, &taken);
-            told(ctx, pass, Ending::Reset(planned.fields()));
-            Ok(endings)
+    let mut lost: Option<plan::Plan> = None;
+    loop {
+        let row = match session.get(&id, Priority::Edit).await {
+            Ok(row) => row,
+            Err(Trouble::Graph(failure)) if failure.kind == FailureKind::NotFound => return Ok(Vec::new()),
+            Err(trouble) => return Err(trouble),
+        };
+        let planned = plan::reset(&pass.object.spec, &row);
+        let mut endings = Vec::new();
+        if !planned.unsupported.is_empty() {
+            endings.push(Ending::Unsupported(planned.unsupported_lists()));
         }
-        Err(Trouble::Superseded) => Err(Trouble::Superseded),
-        Err(trouble) => {
-            audit::untaken(pass, &id, &planned, &trouble);
-            let gone = matches!(&trouble, Trouble::Graph(failure) if failure.kind == FailureKind::NotFound);
-            if gone { Ok(Vec::new()) } else { Err(trouble) }
+        if planned.is_empty() {
+            if let Some(sent) = lost {
+                told(ctx, pass, Ending::Reset(sent.fields()));
+            }
+            return Ok(endings);
+        }
+        let may = || still_asked_for(ctx, pass);
+        let trouble = match session.patch(&id, &planned.patch(), Priority::Edit, &may).await {
+            Ok(taken) => {
+                audit::taken(pass, &id, &planned, &taken);
+                told(ctx, pass, Ending::Reset(planned.fields()));
+                return Ok(endings);
+            }
+            Err(Trouble::Superseded) => return Err(Trouble::Superseded),
+            Err(trouble) => trouble,
+        };
+        audit::untaken(pass, &id, &planned, &trouble);
+        match &trouble {
+            Trouble::Graph(failure) if failure.kind == FailureKind::NotFound => return Ok(Vec::new()),
+            Trouble::Graph(failure) if failure.kind == FailureKind::Lost && lost.is_none() => lost = Some(planned),
+            _ => return Err(trouble),
         }
     }
 }

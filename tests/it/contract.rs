@@ -205,6 +205,7 @@
 //! - What is skipped, and told: `deletion::reset::a_list_that_cannot_be_expressed_is_left_and_named`,
 //!   `deletion::reset::another_tenants_connection_resets_nothing`
 //! - A 404 ends the clean-up: `deletion::reset::an_object_that_is_gone_needs_no_reset`
+//! - A Reset whose answer is lost is looked for: `pool::a_reset_whose_connection_breaks_is_looked_for_and_told`
 //! - Turning to Retain lets go at once: `deletion::reset::turning_to_retain_while_deleting_lets_go_at_once`
 //! - A session outlives its Secret, never its connection: `deletion::blocked::a_session_outlives_its_secret`,
 //!   `deletion::blocked::a_missing_connection_is_told_waited_for_and_used_when_it_is_back`

@@ -73,7 +73,7 @@ fn body(code: &str, sentence: &str, wrap: Wrap, inner: &str) -> String {
         })
         .to_string(),
     };
-    json!({"error": {"code": code, "message": message, "target": null, "details": [], inner: {"request-id": "R1"}}})
+    json!({"error": {"code": code, "message": message, "target": null, "details": [], inner: {"request-id": "0f6c9d1e-5a70"}}})
         .to_string()
 }
 
@@ -85,7 +85,7 @@ fn each_refusal_of_graph_has_its_reason_and_its_wait() {
             let body = body(code, sentence, wrap, inner);
             let failure = classify(status, &HeaderMap::new(), body.as_bytes(), Timestamp::UNIX_EPOCH);
             assert_eq!(failure.kind, kind, "{status} {code}: {sentence}");
-            assert_eq!(failure.request_id.as_deref(), Some("R1"), "{status} {code}");
+            assert_eq!(failure.request_id.as_deref(), Some("0f6c9d1e-5a70"), "{status} {code}");
             let told = tell(&Trouble::Graph(failure), Some(&roles), true);
             assert_eq!(told.reason, reason, "{status} {code}: {sentence}");
             assert_eq!(
@@ -94,7 +94,7 @@ fn each_refusal_of_graph_has_its_reason_and_its_wait() {
                 "{status} {code}: {sentence}"
             );
             assert!(
-                !told.message.contains("R1") && !told.message.contains("example"),
+                !told.message.contains("0f6c9d1e-5a70") && !told.message.contains("example"),
                 "{}",
                 told.message
             );
@@ -142,8 +142,8 @@ fn each_code_of_entra_has_its_reason_and_its_wait() {
             (403, "access_denied"),
         ] {
             let body = json!({
-                "error": error, "error_codes": [code], "trace_id": "T1", "correlation_id": "C1",
-                "error_description": format!("AADSTS{code}: A sentence. Trace ID: T1 Correlation ID: C1"),
+                "error": error, "error_codes": [code], "trace_id": "7c7c7c7c-0e11", "correlation_id": "c1c1c1c1-0e12",
+                "error_description": format!("AADSTS{code}: A sentence. Trace ID: 7c7c7c7c-0e11 Correlation ID: c1c1c1c1-0e12"),
             });
             let failure = classify_token(
                 status,
@@ -152,7 +152,7 @@ fn each_code_of_entra_has_its_reason_and_its_wait() {
                 Timestamp::UNIX_EPOCH,
             );
             assert_eq!((failure.kind, failure.aadsts), (kind, Some(code)));
-            assert_eq!(failure.trace_id.as_deref(), Some("T1"));
+            assert_eq!(failure.trace_id.as_deref(), Some("7c7c7c7c-0e11"));
             assert_eq!(failure.is_loop(), code == 50_196);
             let told = tell(&Trouble::Token(failure), None, false);
             assert_eq!(
@@ -162,7 +162,7 @@ fn each_code_of_entra_has_its_reason_and_its_wait() {
             );
             assert!(told.message.contains(word), "{code}: {}", told.message);
             assert!(
-                !told.message.contains("T1") && !told.message.contains("sentence"),
+                !told.message.contains("7c7c7c7c-0e11") && !told.message.contains("sentence"),
                 "{}",
                 told.message
             );

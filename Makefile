@@ -1,6 +1,7 @@
-# `make` alone prints what there is. Nothing here reaches further than cargo's and Go's own registries.
+# `make` alone prints what there is. Nothing here reaches further than cargo's and Go's own registries, but for
+# `test-contracts`, which has packages of npm and PyPI too.
 .DEFAULT_GOAL := help
-.PHONY: help build crds reference control-plane lint test fuzz demo bench bench-throttle clean
+.PHONY: help build crds reference control-plane lint test test-contracts fuzz demo bench bench-throttle clean
 
 CARGO ?= cargo
 DENY := 0.20.2
@@ -30,6 +31,7 @@ control-plane: ## Bring kube-apiserver, etcd, kubectl and kube-controller-manage
 lint: ## Check format, lints, and the licences, duplicates and sources of dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --test contracts --locked -- -D warnings
 	@if [ "$$('$(tools)/bin/cargo-deny' --version 2>/dev/null)" != 'cargo-deny $(DENY)' ]; then \
 		echo 'lint: building cargo-deny $(DENY) into $(tools): once, one to three minutes' >&2; \
 		$(CARGO) install --locked --force --debug --version '$(DENY)' --root '$(tools)' cargo-deny; \
@@ -45,6 +47,16 @@ test: ## Run all tests, on a real Kubernetes API server and a simulator of Graph
 	@mkdir -p '$(target)' && rm -f '$(target)/test.status'
 	@{ $(CARGO) test --locked --workspace --no-fail-fast; echo $$? >'$(target)/test.status'; } | tee '$(target)/test.log'; \
 	awk -v status="$$(cat '$(target)/test.status')" "$$SUM_UP" '$(target)/test.log'
+
+# The same packages as in `test`, so that nothing is built twice.
+test-contracts: export RUST_TEST_THREADS ?= 4
+test-contracts: ## Hold operator and simulator against what Microsoft and others wrote; takes Node.js 20 and Python 3.11
+	@tests/contracts/ensure >/dev/null
+	$(CARGO) build --locked --workspace --bins
+	@tests/control-plane/ensure >/dev/null
+	@mkdir -p '$(target)' && rm -f '$(target)/contracts.status'
+	@{ $(CARGO) test --locked --workspace --test contracts; echo $$? >'$(target)/contracts.status'; } | tee '$(target)/contracts.log'; \
+	awk -v status="$$(cat '$(target)/contracts.status')" "$$SUM_UP" '$(target)/contracts.log'
 
 # Sums up cargo's "test result:" lines, and ends as cargo did. A test binary that dies leaves no such line.
 define SUM_UP

@@ -39,6 +39,9 @@ const MESSAGE_CHARS: usize = 512;
 /// Longest error code and request id that are kept, in characters.
 const CODE_CHARS: usize = 64;
 
+/// Longest word of a code, in bytes. `Authorization_IdentityNotFound` is among the longest that Graph has.
+const WORD_BYTES: usize = 48;
+
 /// What a refusal of Graph's means for whoever asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureKind {
@@ -127,7 +130,7 @@ pub fn classify(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -
         .get("request-id")
         .and_then(|id| id.to_str().ok())
         .or(envelope.request_id.as_deref());
-    let code = text::clean(envelope.code(), CODE_CHARS);
+    let code = code(envelope.code());
     Failure {
         kind,
         status: Some(status),
@@ -136,6 +139,15 @@ pub fn classify(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -
         request_id: request_id.and_then(text::request_id),
         retry_after,
     }
+}
+
+/// The code as it is told. Graph's are a word or a few; what has a longer word is none, and might be what Graph was told in
+/// confidence.
+fn code(foreign: &str) -> String {
+    if foreign.split_whitespace().any(|word| word.len() > WORD_BYTES) {
+        return String::new();
+    }
+    text::clean(foreign, CODE_CHARS)
 }
 
 fn kind(status: u16, envelope: &Envelope, foreign: bool) -> FailureKind {

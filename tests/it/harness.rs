@@ -35,7 +35,8 @@ mod wait;
 #[path = "harness/world.rs"]
 mod world;
 
-pub use control_plane::{ControlPlane, Options};
+pub use certificates::{Authority, Identity};
+pub use control_plane::{ControlPlane, Options, ensured};
 pub use crds::{CRD_NAMES, crds_folder, install_crds};
 pub use federation::AUDIENCE;
 pub use kstatus::{Kstatus, kstatus};

@@ -196,7 +196,7 @@ fn aadsts(answer: &Json) -> Option<u32> {
 
 fn rejected(error: &str, aadsts: Option<u32>) -> String {
     // The word is the server's: what is none of OAuth's words is not repeated.
-    let is_word = error.len() <= CODE_CHARS && error.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_word = error.len() <= CODE_CHARS && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     let word = if is_word { error } else { "an error of another kind" };
     match (aadsts, aadsts.and_then(advice)) {
         (Some(code), Some(advice)) => format!("{advice} (AADSTS{code})"),

@@ -1,4 +1,4 @@
-//! The certificates of a control plane: P-256 throughout, by a root that lives as long as it does.
+//! The certificates of a control plane, or of a server of a test's own: P-256 throughout, by a root that lives as long.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,16 +9,22 @@ use rcgen::{
 };
 
 /// A certificate and its key, both PEM.
-pub(crate) struct Identity {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+pub struct Identity {
+    /// The certificate alone, without its root.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
 }
 
-/// The root that signs the API server's certificate and its users'.
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+/// The root that signs a server's certificate and its users'.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    pub(crate) fn new() -> Result<Self> {
+    /// A fresh root.
+    ///
+    /// # Errors
+    /// If no key can be made.
+    pub fn new() -> Result<Self> {
         let mut params = CertificateParams::default();
         params
             .distinguished_name
@@ -28,12 +34,17 @@ impl Authority {
         Ok(Self(CertifiedIssuer::self_signed(params, key()?)?))
     }
 
-    pub(crate) fn pem(&self) -> String {
+    /// The root's certificate, PEM: what clients are to trust.
+    #[must_use]
+    pub fn pem(&self) -> String {
         self.0.pem()
     }
 
     /// For a server on this machine, by any of the names that a client in a cluster would use too.
-    pub(crate) fn server(&self) -> Result<Identity> {
+    ///
+    /// # Errors
+    /// If no key can be made.
+    pub fn server(&self) -> Result<Identity> {
         let names = [
             "localhost",
             "kubernetes",

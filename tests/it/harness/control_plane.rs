@@ -417,7 +417,10 @@ impl Setup {
 }
 
 /// The folder of the programs that `tests/MODULE/ensure` knows to find or, once, to build.
-pub(crate) async fn ensured(module: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// If they cannot be had; the script has said why on standard error.
+pub async fn ensured(module: &str) -> Result<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("..")
         .join(module)

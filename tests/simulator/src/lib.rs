@@ -42,7 +42,7 @@ pub use control::Control;
 pub use entra::new_secret;
 pub use graph::COLLECTION;
 pub use log::{Request, Violation, ViolationKind};
-pub use options::{Options, ServiceOwned, Throttling, TokenStyle};
+pub use options::{Annotations, Options, ServiceOwned, Throttling, TokenStyle};
 pub use rows::{IgnoreWrites, base_row};
 pub use script::{Action, ActiveScript, Answer, Body, Script, Server};
 pub use simulator::Simulator;

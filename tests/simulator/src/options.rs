@@ -22,6 +22,16 @@ pub enum ServiceOwned {
     Accept,
 }
 
+/// What carries its `@odata.type` in an answer (FACTS 2.10).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Annotations {
+    /// Targets alone.
+    #[default]
+    Minimal,
+    /// Entities and assignments too, as Microsoft's `OpenAPI` requires.
+    Full,
+}
+
 /// What the published limits of Intune do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Throttling {
@@ -73,6 +83,8 @@ pub struct Options {
     pub ids_ignore_case: bool,
     /// Whether a written list comes back in another order and with group ids in lower case.
     pub reorder_assignments: bool,
+    /// Who carries an `@odata.type`.
+    pub annotations: Annotations,
 }
 
 impl Default for Options {
@@ -95,6 +107,7 @@ impl Default for Options {
             throttle_headers: false,
             ids_ignore_case: true,
             reorder_assignments: false,
+            annotations: Annotations::default(),
         }
     }
 }

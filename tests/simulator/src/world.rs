@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::log::{Digests, Log, Violation, ViolationKind};
 use crate::metadata::NodeIdentity;
-use crate::options::{Options, ServiceOwned, Throttling, TokenStyle};
+use crate::options::{Annotations, Options, ServiceOwned, Throttling, TokenStyle};
 use crate::rows::Row;
 use crate::script::{Scripts, Server};
 use crate::throttle::Throttle;
@@ -130,6 +130,7 @@ pub(crate) struct Settings {
     pub(crate) throttling: Throttling,
     pub(crate) ids_ignore_case: bool,
     pub(crate) reorder_assignments: bool,
+    pub(crate) annotations: Annotations,
     pub(crate) throttle_headers: bool,
     /// How far Entra's clock is ahead of this machine's.
     pub(crate) clock: SignedDuration,
@@ -221,6 +222,7 @@ impl World {
                 throttling: options.throttling,
                 ids_ignore_case: options.ids_ignore_case,
                 reorder_assignments: options.reorder_assignments,
+                annotations: options.annotations,
                 throttle_headers: options.throttle_headers,
                 clock: SignedDuration::ZERO,
             },

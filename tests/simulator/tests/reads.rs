@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use graph_simulator::{App, Options, Request, ViolationKind};
+use graph_simulator::{Annotations, App, Options, Request, ViolationKind};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::common::{self, CLIENT, P1, SECRET, TENANT, World, change, inner, read, uuid};
+use crate::common::{self, CLIENT, P1, ROOT_TYPE, SECRET, TENANT, World, change, inner, read, uuid};
 
 #[tokio::test]
 async fn the_whole_path_works_over_http_1_and_2() {
@@ -417,4 +417,32 @@ async fn shutdown_frees_the_ports_and_closes_connections() {
     let token = again.token().await;
     assert_eq!(again.list(&token).await.0, 200);
     assert_eq!(SECRET.len(), 20, "the secret with all the odd characters is in use");
+}
+
+#[tokio::test]
+async fn entities_and_assignments_tell_their_types_where_that_is_asked_for() {
+    let options = Options {
+        annotations: Annotations::Full,
+        ..Options::default()
+    };
+    let world = World::with(options, false);
+    let token = world.token().await;
+    let target = json!({"@odata.type": "#microsoft.graph.allDevicesAssignmentTarget"});
+    let list = json!([{"@odata.type": format!("{ROOT_TYPE}Assignment"), "target": target}]);
+    let (_, patched) = world
+        .patch(P1, &token, &change("iosEnrollmentAssignments", list.clone()))
+        .await;
+    let (_, got) = world.get(P1, &token).await;
+    let (_, listing) = world.list(&token).await;
+    for row in [&patched, &got, &listing["value"][0]] {
+        assert_eq!(row["@odata.type"], ROOT_TYPE);
+        assert_eq!(row["iosEnrollmentAssignments"], list);
+    }
+    assert!(listing.get("@odata.type").is_none(), "a listing is no entity");
+    // A type that a row has of its own is the row's.
+    world
+        .control
+        .change_row(TENANT, P1, json!({"@odata.type": "#odd"}))
+        .unwrap();
+    assert_eq!(world.get(P1, &token).await.1["@odata.type"], "#odd");
 }

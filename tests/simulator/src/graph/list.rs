@@ -8,7 +8,8 @@ use crate::graph::error::Failure;
 use crate::graph::{COLLECTION, Caller, not_found, properties};
 use crate::incoming::Incoming;
 use crate::log::ViolationKind;
-use crate::model::find_property;
+use crate::model::{ASSIGNMENT, ENTITY, Kind, PROPERTIES, find_property};
+use crate::options::Annotations;
 use crate::reply::Reply;
 use crate::token::random_word;
 use crate::world::{Endpoints, Page, World};
@@ -87,7 +88,9 @@ pub(crate) fn list(
         .map(|tenant| tenant.rows.as_slice())
         .unwrap_or_default();
     let page = rows.iter().skip(offset).take(size);
-    let shown: Vec<Value> = page.map(|row| selected(row.value.clone(), select.as_deref())).collect();
+    let shown: Vec<Value> = page
+        .map(|row| annotated(world, selected(row.value.clone(), select.as_deref())))
+        .collect();
     let more = offset + size < rows.len();
     let mut body = Map::new();
     let context = format!(
@@ -128,7 +131,10 @@ pub(crate) fn get(
         .tenant_mut(&caller.tenant)
         .and_then(|tenant| tenant.rows.get_mut(position));
     let value = row.ok_or_else(|| not_found(id))?.read();
-    Ok(Reply::json(200, &entity(endpoints, value, query.select.as_deref())))
+    Ok(Reply::json(
+        200,
+        &entity(world, endpoints, value, query.select.as_deref()),
+    ))
 }
 
 /// Where the row with this key is (FACTS 2.5).
@@ -140,7 +146,7 @@ pub(crate) fn position(world: &World, tenant: &str, id: &str) -> Option<usize> {
 }
 
 /// A row as the answer to a read of it shows it: bare, with its context. Odd rows stay as they are.
-pub(crate) fn entity(endpoints: &Endpoints, value: Value, select: Option<&[String]>) -> Value {
+pub(crate) fn entity(world: &World, endpoints: &Endpoints, value: Value, select: Option<&[String]>) -> Value {
     if !value.is_object() {
         return value;
     }
@@ -150,7 +156,7 @@ pub(crate) fn entity(endpoints: &Endpoints, value: Value, select: Option<&[Strin
     );
     let mut body = Map::new();
     body.insert("@odata.context".to_owned(), json!(context));
-    body.extend(properties(selected(value, select)));
+    body.extend(properties(annotated(world, selected(value, select))));
     Value::Object(body)
 }
 
@@ -161,6 +167,28 @@ fn selected(value: Value, select: Option<&[String]>) -> Value {
             Value::Object(object)
         }
         (value, _) => value,
+    }
+}
+
+/// With its types, where that was asked for; those that it has already stay.
+fn annotated(world: &World, mut value: Value) -> Value {
+    if world.settings.annotations == Annotations::Minimal {
+        return value;
+    }
+    for property in PROPERTIES.iter().filter(|property| property.kind == Kind::Assignments) {
+        let list = value.get_mut(property.name).and_then(Value::as_array_mut);
+        list.into_iter()
+            .flatten()
+            .for_each(|entry| name_type(entry, ASSIGNMENT));
+    }
+    name_type(&mut value, ENTITY);
+    value
+}
+
+fn name_type(value: &mut Value, name: &str) {
+    if let Value::Object(object) = value {
+        let named = || json!(format!("#microsoft.graph.{name}"));
+        object.entry("@odata.type").or_insert_with(named);
     }
 }
 

@@ -305,7 +305,7 @@ fn patch(
             format!("{name} has this value already"),
         );
     }
-    Ok(Reply::json(200, &list::entity(endpoints, shown, None)))
+    Ok(Reply::json(200, &list::entity(world, endpoints, shown, None)))
 }
 
 /// Another order and other letters: Graph promises neither (FACTS 2.11).

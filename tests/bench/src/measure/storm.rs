@@ -55,6 +55,8 @@ pub(crate) async fn take(settings: &Settings) -> Result<Vec<Row>> {
     );
     let options = Options {
         throttling: Throttling::Enforce,
+        // What the operator has used up itself must not hold it back.
+        throttle_headers: true,
         ..Options::default()
     };
     let bed = Bed::with(settings, options).await?;

@@ -154,7 +154,7 @@ async fn answered<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T
         Ok(object) => Ok(object),
         Err(kube::Error::Api(status)) if status.code == 404 => Err(Refusal::NotFound),
         Err(kube::Error::Api(status)) if status.code == 403 => Err(Refusal::Forbidden),
-        Err(error) => Err(Refusal::Other(text::clean(&error.to_string(), 300))),
+        Err(error) => Err(Refusal::Other(text::of_error(&error))),
     }
 }
 

@@ -87,7 +87,7 @@ fn system_roots() -> BTreeSet<Vec<u8>> {
     ];
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
-        let error = text::clean(&error.to_string(), 300);
+        let error = text::of_error(&error);
         tracing::warn!(error, "a CA certificate of this system cannot be read");
     }
     let bundle = BUNDLES.iter().map(std::path::Path::new).find(|bundle| bundle.exists());

@@ -51,7 +51,7 @@ pub async fn serve(listener: TcpListener, served: watch::Receiver<Option<Served>
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Such as too many open files: it passes, and probes try again.
-                let error = text::clean(&error.to_string(), 300);
+                let error = text::of_error(&error);
                 tracing::debug!(error, "a connection to the admin port failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;

@@ -13,14 +13,14 @@ pub async fn connect() -> Client {
         match infer().await {
             Ok(client) => return client,
             Err(error) if !told => {
-                let error = text::clean(&error.to_string(), 300);
+                let error = text::of_error(&error);
                 tracing::warn!(
                     error,
                     "no way to an API server yet: set KUBECONFIG, or run in a pod; waiting"
                 );
             }
             Err(error) => {
-                let error = text::clean(&error.to_string(), 300);
+                let error = text::of_error(&error);
                 tracing::debug!(error, "still no way to an API server");
             }
         }

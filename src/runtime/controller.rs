@@ -133,7 +133,7 @@ impl Operator {
                 Some(ended) = passes.join_next() => end_pass(&context, &health, ended),
                 Some(ended) = watches.join_next() => {
                     // Without its watch the operator would go by what once was.
-                    let error = ended.err().map(|error| text::clean(&error.to_string(), 300));
+                    let error = ended.err().map(|error| text::of_error(&error));
                     tracing::error!(error, "a watch died; the process ends");
                     std::process::abort();
                 }
@@ -224,7 +224,7 @@ fn end_pass(context: &Context, health: &Health, ended: Result<Report, tokio::tas
         Ok(report) => report,
         Err(error) => {
             // A pass that panics has left the queue in the dark about its key: the process starts anew.
-            let error = text::clean(&error.to_string(), 300);
+            let error = text::of_error(&error);
             tracing::error!(error, "a pass died; the process ends");
             std::process::abort();
         }

@@ -76,7 +76,7 @@ impl Events {
             let created = tokio::time::timeout(Duration::from_secs(10), api.create(&parameters, &event)).await;
             let why = match created {
                 Ok(Ok(_)) => None,
-                Ok(Err(error)) => Some(text::clean(&error.to_string(), 300)),
+                Ok(Err(error)) => Some(text::of_error(&error)),
                 Err(_) => Some("no answer in time".to_owned()),
             };
             if let Some(why) = why {

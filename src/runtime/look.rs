@@ -45,7 +45,7 @@ fn answered<T>(
 ) -> Result<T, Unanswered> {
     let error = match read {
         Ok(Ok(found)) => return Ok(found),
-        Ok(Err(error)) => text::clean(&error.to_string(), 300),
+        Ok(Err(error)) => text::of_error(&error),
         Err(_) => "no answer in time".to_owned(),
     };
     tracing::warn!(kind, error, "a live read failed; it is tried again");

@@ -159,7 +159,7 @@ pub async fn watch(client: Client, metrics: Metrics, installed: Installed, inter
         let found = match tokio::time::timeout(LONGEST_READ, missing(&client)).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
-                let error = text::clean(&error.to_string(), 300);
+                let error = text::of_error(&error);
                 tracing::debug!(error, "the published schemas cannot be read");
                 let soon = NOT_YET.min(interval);
                 let _ = tokio::time::timeout(soon, installed.0.doubt.notified()).await;

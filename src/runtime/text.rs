@@ -37,6 +37,12 @@ pub fn clean(text: &str, max_chars: usize) -> String {
     text.chars().take(max_chars).map(visible).collect()
 }
 
+/// What an error of a library says, for the log: as [`clean`] has it, at most 300 characters long.
+#[must_use]
+pub fn of_error(error: &impl std::fmt::Display) -> String {
+    clean(&error.to_string(), 300)
+}
+
 /// The text as it may be shown (see [`clean`]), at most `max_bytes` bytes long in UTF-8 and cut between characters.
 #[must_use]
 pub fn clean_bytes(text: &str, max_bytes: usize) -> String {

@@ -132,7 +132,7 @@ fn trouble(metrics: &Metrics, list: &str, error: &watcher::Error, told: &mut Opt
         return;
     }
     *told = Some(Instant::now());
-    let error = text::clean(&error.to_string(), 300);
+    let error = text::of_error(&error);
     match code {
         404 => tracing::warn!(
             list,

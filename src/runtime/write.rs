@@ -77,7 +77,7 @@ where
             Err(NotWritten)
         }
         Err(error) => {
-            let error = text::clean(&error.to_string(), 300);
+            let error = text::of_error(&error);
             tracing::warn!(kind = %K::kind(&()), name = %key, error, "the finalizers could not be written; it is tried again");
             Err(NotWritten)
         }
@@ -126,7 +126,7 @@ where
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         // A conflict says that the uid is another one by now, or that the API server was busy: the watch tells which.
         Err(error) => {
-            let error = text::clean(&error.to_string(), 300);
+            let error = text::of_error(&error);
             writer.installed.doubt();
             tracing::warn!(kind = %K::kind(&()), name = %key, error, "the status could not be written; it is tried again");
             Err(NotWritten)

@@ -338,7 +338,7 @@ fn the_request_id_is_the_headers_before_the_bodys() {
 fn what_is_shown_is_bounded_and_clean() {
     let failure = graph(
         400,
-        &"C\u{1B}".repeat(100),
+        &"C\u{1B} ".repeat(100),
         &format!("Wrong\u{202E} {}", "word ".repeat(20_000)),
     );
     assert_eq!(failure.code.chars().count(), CODE_CHARS);

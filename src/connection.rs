@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::api::GraphConnection;
-use crate::api::connection::{GraphConnectionStatus, ListedPartner};
+use crate::api::connection::{Access, GraphConnectionStatus, ListedPartner};
 use crate::api::partner::parse_sync_interval;
 use crate::api::reason::{Applied, Pair, Reason, Retry, Timing};
 use crate::graph::session::{Listing, Session, Trouble};
@@ -23,7 +23,7 @@ use crate::runtime::text;
 use crate::runtime::write::{self, NotWritten};
 pub use sessions::{ConnectionVerdict, Open, Sessions};
 use sessions::{State, open};
-pub use trouble::{Told, tell};
+pub use trouble::{Told, tell, tell_reader};
 
 /// The most partners that status lists.
 const MOST_LISTED: usize = 100;
@@ -46,7 +46,10 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
                     reason,
                     message,
                     retry_after,
-                } = tell(&trouble, roles.as_deref(), false);
+                } = match object.spec.access {
+                    Some(Access::ReadOnly) => tell_reader(&trouble, roles.as_deref()),
+                    _ => tell(&trouble, roles.as_deref(), false),
+                };
                 // A refusal of the list is no word on this connection's spec, which no edit is sure to change.
                 let reason = match reason {
                     Reason::RejectedByGraph => Reason::GraphUnavailable,

@@ -7,7 +7,7 @@ use reqwest::header::HeaderMap;
 use serde_json::json;
 
 use crate::api::reason::{Applied, Reason, Retry};
-use crate::connection::tell;
+use crate::connection::{tell, tell_reader};
 use crate::graph::error::{FailureKind as Kind, TokenFailureKind, WRITE_ROLES, classify, classify_token};
 use crate::graph::session::Trouble;
 
@@ -219,4 +219,15 @@ fn who_lacks_a_role_is_told_which_and_who_has_it_is_not_sent_for_another() {
         message.contains("check that it has") && message.contains(write),
         "{message}"
     );
+    // A connection that only reads is never sent for a role to write.
+    let body = body("Forbidden", "No.", Plain, "innerError");
+    for (roles, words) in [
+        (Some(&[][..]), "lacks the application permission"),
+        (None, "check that it has"),
+    ] {
+        let failure = classify(403, &HeaderMap::new(), body.as_bytes(), Timestamp::UNIX_EPOCH);
+        let message = tell_reader(&Trouble::Graph(failure), roles).message;
+        assert!(message.contains(words) && message.contains(read), "{message}");
+        assert!(!message.contains(write), "{message}");
+    }
 }

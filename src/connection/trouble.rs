@@ -17,9 +17,30 @@ pub struct Told {
     pub retry_after: Option<Duration>,
 }
 
+/// What a request was for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To write.
+    Write,
+    /// To read, over a connection that is also to write.
+    Read,
+    /// To read, over a connection that does nothing else.
+    ReadOnly,
+}
+
 /// Puts trouble of a session in a user's words. `roles` are the token's, `write` whether it was to write.
 #[must_use]
 pub fn tell(trouble: &Trouble, roles: Option<&[String]>, write: bool) -> Told {
+    tell_of(trouble, roles, if write { Purpose::Write } else { Purpose::Read })
+}
+
+/// The same for a connection with `access: ReadOnly`, which needs no role to write.
+#[must_use]
+pub fn tell_reader(trouble: &Trouble, roles: Option<&[String]>) -> Told {
+    tell_of(trouble, roles, Purpose::ReadOnly)
+}
+
+fn tell_of(trouble: &Trouble, roles: Option<&[String]>, purpose: Purpose) -> Told {
     // Beyond an hour, one request an hour looks.
     let told = |reason, message: String, retry_after: Option<Duration>| Told {
         reason,
@@ -62,17 +83,17 @@ pub fn tell(trouble: &Trouble, roles: Option<&[String]>, write: bool) -> Told {
             told(Reason::GraphUnavailable, message, None)
         }
         Trouble::Graph(failure) => {
-            let (reason, message) = tell_failure(failure, roles, write);
+            let (reason, message) = tell_failure(failure, roles, purpose);
             told(reason, message, failure.retry_after)
         }
     }
 }
 
-fn tell_failure(failure: &Failure, roles: Option<&[String]>, write: bool) -> (Reason, String) {
+fn tell_failure(failure: &Failure, roles: Option<&[String]>, purpose: Purpose) -> (Reason, String) {
     let scrubbed = &failure.message;
     match failure.kind {
         FailureKind::Unauthorized | FailureKind::Forbidden => {
-            (Reason::PermissionDenied, permission_denied(scrubbed, roles, write))
+            (Reason::PermissionDenied, permission_denied(scrubbed, roles, purpose))
         }
         FailureKind::NotLicensed => (
             Reason::TenantNotLicensed,
@@ -99,8 +120,11 @@ fn tell_failure(failure: &Failure, roles: Option<&[String]>, write: bool) -> (Re
 
 /// Goes by the token's own roles, not by Graph's sentence. Who may not even read is told what writing takes too, or the
 /// first advice would lead to a second refusal.
-fn permission_denied(scrubbed: &str, roles: Option<&[String]>, write: bool) -> String {
-    let needed: &[&str] = if write { &WRITE_ROLES } else { &READ_ROLES };
+fn permission_denied(scrubbed: &str, roles: Option<&[String]>, purpose: Purpose) -> String {
+    let needed: &[&str] = match purpose {
+        Purpose::Write => &WRITE_ROLES,
+        Purpose::Read | Purpose::ReadOnly => &READ_ROLES,
+    };
     let ([to_write, ..], [to_read, ..]) = (WRITE_ROLES, READ_ROLES);
     match roles {
         Some(roles) if roles.iter().any(|role| needed.contains(&role.as_str())) => format!(
@@ -108,9 +132,17 @@ fn permission_denied(scrubbed: &str, roles: Option<&[String]>, write: bool) -> S
              Graph says: {scrubbed}"
         ),
         // A token that does not decode does not tell.
+        None if purpose == Purpose::ReadOnly => format!(
+            "Graph refuses the app: check that it has the application permission {to_read}, with admin consent. Graph says: \
+             {scrubbed}"
+        ),
         None => format!(
             "Graph refuses the app: check that it has the application permission {to_write}, or {to_read} with access: \
              ReadOnly, with admin consent. Graph says: {scrubbed}"
+        ),
+        Some(_) if purpose == Purpose::ReadOnly => format!(
+            "The app lacks the application permission {to_read}: add it to the app registration and grant admin consent. \
+             A connection with access: ReadOnly needs no more."
         ),
         Some(_) => format!(
             "The app lacks the application permission {to_write}: add it to the app registration and grant admin consent. \

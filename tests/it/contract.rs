@@ -337,6 +337,7 @@
 //!   `pages::half_a_listing_is_none`, `pages::an_object_may_come_wrapped_as_the_reference_shows_it`
 //! - Pages: `pages::fifty_pages_are_read_and_more_than_a_hundred_are_not`,
 //!   `pages::pages_may_be_empty_and_must_not_lead_in_a_circle`
+//! - Those that look at once share one listing: `pages::many_that_are_looked_for_by_name_share_one_listing`
 //! - A missing list is empty: `told::no_list_is_an_empty_one_and_an_absent_one_is_not_compared`,
 //!   `lib::graph::model::decode::tests::assignments::an_empty_a_null_and_a_missing_list_are_the_same`
 //! - Retry-After: `lib::graph::error::wait::tests::seconds_are_honoured_whole_and_rounded_up`,
@@ -379,6 +380,7 @@
 //!   `connections::tenants::a_missing_role_is_named_and_heals_when_it_is_granted`,
 //!   `faults::writes::a_refusal_in_spite_of_the_right_role_is_told_as_one`,
 //!   `answers::tokens::a_role_that_is_taken_away_and_granted_again_heals_without_an_edit`,
+//!   `connections::tenants::a_connection_that_only_reads_needs_no_more_and_changes_nothing`,
 //!   `lib::refusal_tests::who_lacks_a_role_is_told_which_and_who_has_it_is_not_sent_for_another`
 //! - Events, on change only: `metrics::events_tell_changes_alone`,
 //!   `contest::three_corrections_of_one_field_are_told_as_a_contest`,

@@ -211,6 +211,28 @@ async fn half_a_listing_is_none() -> anyhow::Result<()> {
     world.stop().await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_that_are_looked_for_by_name_share_one_listing() -> anyhow::Result<()> {
+    let mut world = World::new("one-listing").await?;
+    world.connect().await?;
+    for number in 0..20 {
+        world.row(&format!("row-{number:03}"), &format!("Partner {number}"))?;
+        let spec = json!({"partnerRef": {"displayName": format!("Partner {number}")}, "managementPolicy": "Observe"});
+        world.partner(&format!("p{number}"), spec).await?;
+    }
+    let slow = Script::graph()
+        .path_end("Partners")
+        .delay(std::time::Duration::from_millis(700));
+    world.graph().script(slow.then_continue());
+    world.start().await?;
+    for number in 0..20 {
+        let partner = world.in_sync(&format!("p{number}")).await?;
+        assert_eq!(at(&partner, "/status/partnerId"), format!("row-{number:03}"));
+    }
+    assert_eq!(world.graph().count(Request::is_list), 1);
+    world.stop().await
+}
+
 async fn one(name: &str) -> anyhow::Result<World> {
     let world = World::new(name).await?;
     world.row(P1, "Example Partner")?;

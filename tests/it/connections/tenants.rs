@@ -209,11 +209,19 @@ async fn a_service_principal_that_is_not_known_yet_heals_by_itself() -> anyhow::
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_only_reads_needs_no_more_and_changes_nothing() -> anyhow::Result<()> {
     let mut world = World::new("readonly").await?;
-    world.graph().set_roles(&world.tenant, &world.client_id, [READ_ROLE])?;
+    world.graph().set_roles(&world.tenant, &world.client_id, [""; 0])?;
     world.connect().await?;
     world.connection("contoso", json!({"access": "ReadOnly"})).await?;
     with_a_partner(&world).await?;
     world.start().await?;
+    // It is sent for no more than it needs.
+    let connection = world.connection_is("contoso", "False", "PermissionDenied").await?;
+    let message = told(&connection);
+    assert!(
+        message.contains(READ_ROLE) && !message.contains(WRITE_ROLE),
+        "{message}"
+    );
+    world.graph().set_roles(&world.tenant, &world.client_id, [READ_ROLE])?;
     let partner = world.partner_is("jamf", "Ready", "True", "DriftDetected").await?;
     assert_eq!(partner.status.unwrap().drift.unwrap()[0].field, "iosOnboarded");
     world.asked("jamf", "now").await?;

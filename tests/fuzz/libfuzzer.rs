@@ -8,7 +8,7 @@ use fuzz::Target;
 use libfuzzer_sys::fuzz_target;
 
 /// Largest input that is written out, in bytes: more makes an attempt slow, and teaches nothing that less does not.
-const LARGEST: usize = 512 * 1024;
+const LARGEST: usize = 64 * 1024;
 
 static TARGET: LazyLock<&Target> = LazyLock::new(|| {
     let name = std::env::var("FUZZ_TARGET").unwrap_or_default();

@@ -162,6 +162,24 @@ async fn all_pages_of_the_collection_are_read() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_without_end_are_not_kept() -> anyhow::Result<()> {
+    let options = Options {
+        page_size: 4_000,
+        ..Options::default()
+    };
+    let mut world = World::with("endless", options).await?;
+    world.connect().await?;
+    for number in 0..10_001 {
+        world.row(&format!("partner-{number:05}"), "Partner")?;
+    }
+    world.start().await?;
+    let told = world.connection_is("contoso", "False", "GraphUnavailable").await?;
+    let told = serde_json::to_string(&told.status.unwrap().conditions)?;
+    assert!(told.contains("Graph's list has more than 10,000 rows"), "{told}");
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_status_lists_of_the_collection_is_unique_and_bounded() -> anyhow::Result<()> {
     let options = Options {
         page_size: 40,

@@ -101,7 +101,7 @@ fn connected() -> ConnectionVerdict {
     }
 }
 
-/// Gets a token and lists. An edit, a request and a connection that is not ready look at the Secret first.
+/// Gets a token and lists. An edit, a request and a connection that is not ready look at the credential first.
 async fn visit(
     ctx: &Context,
     object: &Connection,
@@ -125,7 +125,7 @@ async fn visit(
         session.forget_refusal().await;
         session.renew_forbidden().await;
     }
-    // A session that is new reads the Secret for its first token anyway.
+    // A session that is new reads it for its first token anyway.
     if (asked || lane == Lane::Edit) && !first {
         session.recheck_credential().await?;
     }

@@ -22,7 +22,7 @@ pub use operator::{ManagedIdentitySource, OperatorTokenSource};
 
 use crate::graph::certificate::Certificate;
 use crate::graph::session::{CredentialFailure, CredentialSource, Versioned};
-use crate::graph::token::Credential;
+use crate::graph::token::{Credential, Proof};
 use crate::runtime::text;
 
 /// How long the API server may take to answer.
@@ -72,7 +72,7 @@ impl Namespace {
                 return Err(CredentialFailure::NotGranted(advice));
             }
             Err(Refusal::Other(why)) => {
-                let message = format!("The API server did not answer when Secret {name} was read.");
+                let message = format!("The API server did not give Secret {name}.");
                 return Err(self.unavailable("Secret", name, &why, message));
             }
         };
@@ -121,8 +121,7 @@ impl Namespace {
                 CredentialFailure::NotGranted(advice)
             }
             Refusal::Other(why) => {
-                let message =
-                    format!("The API server did not answer when a token of ServiceAccount {name} was asked for.");
+                let message = format!("The API server did not give ServiceAccount {name}, or a token of it.");
                 self.unavailable("ServiceAccount", name, &why, message)
             }
         }
@@ -219,7 +218,7 @@ impl CredentialSource for ClientSecretSource {
             CredentialFailure::Invalid(format!("Secret {name}, key {key}: {why}. Nothing was sent to Entra."))
         })?;
         Ok(Versioned {
-            credential: Credential::ClientSecret(secret),
+            credential: Credential::App(Proof::ClientSecret(secret)),
             version: std::mem::take(&mut contents.version),
         })
     }
@@ -272,10 +271,13 @@ impl CredentialSource for ClientCertificateSource {
         };
         let certificate = certificate.ok_or_else(|| lacks(CERTIFICATE))?;
         let key = key.ok_or_else(|| lacks(PRIVATE_KEY))?;
-        let certificate = Certificate::from_pem(&certificate, &key)
-            .map_err(|why| CredentialFailure::Invalid(format!("Secret {name}: {why}. Nothing was sent to Entra.")))?;
+        let certificate = Certificate::from_pem(&certificate, &key).map_err(|why| {
+            CredentialFailure::Invalid(format!(
+                "Secret {name}, {CERTIFICATE} and {PRIVATE_KEY}: {why}. Nothing was sent to Entra."
+            ))
+        })?;
         Ok(Versioned {
-            credential: Credential::ClientCertificate(certificate),
+            credential: Credential::App(Proof::ClientCertificate(certificate)),
             version: std::mem::take(&mut contents.version),
         })
     }
@@ -329,7 +331,7 @@ impl CredentialSource for ServiceAccountSource {
         let account = self.account().await?;
         let token = self.namespace.token(&self.name, self.audience).await?;
         Ok(Versioned {
-            credential: Credential::FederatedToken(token),
+            credential: Credential::App(Proof::FederatedToken(token)),
             version: version(&account),
         })
     }

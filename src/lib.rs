@@ -12,8 +12,11 @@
 //! | what stands in status, and when it is written | `partner/status.rs`, `runtime/write.rs` |
 //! | what a Graph or Entra error means | `graph/error.rs` |
 //! | what is validated at apply | `api/` |
-//! | who reads Secrets | `credentials.rs` |
+//! | who reads Secrets and asks for ServiceAccounts' tokens | `credentials.rs` |
+//! | how it signs in | `graph/token.rs`, `graph/certificate.rs`, `graph/metadata.rs` |
+//! | who may use the operator's own identity | `connection/sessions.rs` |
 //! | how fast | `graph/throttle.rs`, `runtime/backoff.rs`, `runtime/queue.rs` |
+//! | what Graph's answers say of its limits | `graph/throttle/usage.rs` |
 //! | when polls happen | `connection.rs` |
 //! | what is written down of a change | `partner/audit.rs` |
 //! | what is told as events | `partner/report.rs` |

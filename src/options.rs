@@ -101,12 +101,12 @@ pub struct RunOptions {
     pub metadata_endpoint: Option<String>,
 
     /// The namespaces whose connections may use the operator's own identity or its node's, separated by commas; absent:
-    /// the operator's own
+    /// the operator's own, which outside of a cluster is that of the kubeconfig's context
     #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub operator_identity_namespaces: Vec<String>,
 
-    /// Let a deleted resource go without its Reset once its connection or Secret has been gone for this time; `never`
-    /// keeps waiting
+    /// Let a deleted resource go without its Reset once its connection, Secret or ServiceAccount has been gone for this
+    /// time; `never` keeps waiting
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = abandon)]
     pub abandon_cleanup_after: Abandon,
 

@@ -103,7 +103,7 @@ fn each_refusal_of_graph_has_its_reason_and_its_wait() {
 }
 
 /// What each of Entra's codes is for the credential.
-const CODES: [(u32, &str, TokenFailureKind, Reason, Retry); 18] = {
+const CODES: [(u32, &str, TokenFailureKind, Reason, Retry); 22] = {
     use TokenFailureKind::{Rejected, Throttled};
     const REFUSED: (TokenFailureKind, Reason, Retry) = (Rejected, Reason::CredentialsRejected, Retry::Secret);
     const fn refused(code: u32, word: &'static str) -> (u32, &'static str, TokenFailureKind, Reason, Retry) {
@@ -123,6 +123,10 @@ const CODES: [(u32, &str, TokenFailureKind, Reason, Retry); 18] = {
         refused(70_021, "federated credential"),
         refused(700_211, "issuer"),
         refused(700_213, "subject"),
+        refused(70_025, "has no federated credential"),
+        refused(700_212, "audience"),
+        refused(7_002_138, "case of its letters"),
+        refused(7_000_272, "publishes"),
         refused(90_061, "public"),
         refused(53_003, "Conditional Access"),
         refused(7_000_229, "AADSTS7000229"),

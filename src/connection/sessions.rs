@@ -86,8 +86,8 @@ impl State {
 }
 
 impl Sessions {
-    /// The session of this very connection; `None` where no pass of it as it is now has begun, or its kind of auth has
-    /// none yet.
+    /// The session of this very connection; `None` where no pass of it as it is now has begun, or it may have
+    /// none.
     #[must_use]
     pub fn get(&self, connection: &Connection) -> Option<Open> {
         let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);

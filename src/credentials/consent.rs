@@ -1,6 +1,5 @@
 //! The advice on how a namespace grants the operator what a connection needs: two commands that can be pasted.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::SetOnce;
@@ -29,7 +28,7 @@ impl Identity {
 }
 
 /// How to let the operator read one Secret.
-pub(super) async fn to_read_secret(identity: &Arc<SetOnce<Identity>>, namespace: &str, secret: &str) -> String {
+pub(super) async fn to_read_secret(identity: &SetOnce<Identity>, namespace: &str, secret: &str) -> String {
     let commands = commands(identity, namespace, secret, "reader", "--verb=get --resource=secrets").await;
     format!("The operator may not read the Secret. Grant it this one Secret: {commands}")
 }
@@ -38,19 +37,13 @@ pub(super) async fn to_read_secret(identity: &Arc<SetOnce<Identity>>, namespace:
 ///
 /// `kubectl create role` gives every verb for every resource. Of the four rights that come of it two mean nothing: no
 /// account can be created by name, and there is no token to get.
-pub(super) async fn to_use_account(identity: &Arc<SetOnce<Identity>>, namespace: &str, account: &str) -> String {
+pub(super) async fn to_use_account(identity: &SetOnce<Identity>, namespace: &str, account: &str) -> String {
     let rights = "--verb=get,create --resource=serviceaccounts,serviceaccounts/token";
     let commands = commands(identity, namespace, account, "token", rights).await;
     format!("The operator may not ask for a token of the ServiceAccount. Grant it this one account: {commands}")
 }
 
-async fn commands(
-    identity: &Arc<SetOnce<Identity>>,
-    namespace: &str,
-    name: &str,
-    suffix: &str,
-    rights: &str,
-) -> String {
+async fn commands(identity: &SetOnce<Identity>, namespace: &str, name: &str, suffix: &str, rights: &str) -> String {
     // Cut, so that both commands are whole in a condition's message for the longest name.
     let role: String = name.chars().take(40).collect();
     let role = format!("{}-{suffix}", role.trim_end_matches(['-', '.']));
@@ -77,11 +70,11 @@ mod tests {
 
     #[tokio::test]
     async fn both_commands_are_whole_for_the_longest_names() {
-        let identity = Arc::new(SetOnce::new_with(Some(Identity::new(&format!(
+        let identity = SetOnce::new_with(Some(Identity::new(&format!(
             "system:serviceaccount:{}:{}",
             "o".repeat(63),
             "p".repeat(63)
-        )))));
+        ))));
         let (namespace, name) = ("n".repeat(63), "s".repeat(253));
         for advice in [
             to_read_secret(&identity, &namespace, &name).await,

@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
 use crate::graph::session::{CredentialFailure, CredentialSource, Versioned};
-use crate::graph::token::Credential;
+use crate::graph::token::{Credential, Proof};
 
 /// The most that is read of a token's file, in bytes. Kubernetes' tokens have some two thousand.
 const LARGEST_TOKEN: u64 = 64 * 1024;
@@ -66,7 +66,7 @@ impl CredentialSource for OperatorTokenSource {
             return Err(unreadable());
         }
         Ok(Versioned {
-            credential: Credential::FederatedToken(token),
+            credential: Credential::App(Proof::FederatedToken(token)),
             version,
         })
     }
@@ -96,7 +96,7 @@ mod tests {
     async fn read(path: Option<PathBuf>) -> Result<String, CredentialFailure> {
         let versioned = OperatorTokenSource::new(path).read().await?;
         match versioned.credential {
-            Credential::FederatedToken(token) => Ok(token.as_str().to_owned()),
+            Credential::App(Proof::FederatedToken(token)) => Ok(token.as_str().to_owned()),
             other => panic!("{other:?}"),
         }
     }

@@ -35,27 +35,26 @@ pub struct Certificate {
     thumbprint: String,
 }
 
-/// Why a certificate and a key are of no use. The sentence names the entry of the Secret that has to change, and holds
-/// nothing of what is in it.
+/// Why a certificate and a key are of no use. The sentence holds nothing of what is in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
     /// There is no private key in PEM.
-    #[error("tls.key holds no private key in PEM")]
+    #[error("there is no private key in PEM")]
     NoKey,
     /// The key has a passphrase.
-    #[error("the key in tls.key is encrypted: store it without a passphrase")]
+    #[error("the key is encrypted: store it without a passphrase")]
     EncryptedKey,
     /// A key of another kind.
-    #[error("the key in tls.key is no RSA key, and Entra takes no other: create an RSA key and a certificate for it")]
+    #[error("the key is no RSA key, and Entra takes no other: create an RSA key and a certificate for it")]
     NotRsa,
     /// The key cannot be read, or has too few bits.
-    #[error("the key in tls.key cannot be read as an RSA key of 2048 to 8192 bits")]
+    #[error("the key cannot be read as an RSA key of 2048 to 8192 bits")]
     BadKey,
     /// There is no certificate in PEM.
-    #[error("tls.crt holds no certificate in PEM")]
+    #[error("there is no certificate in PEM")]
     NoCertificate,
     /// None of the certificates has the key.
-    #[error("no certificate in tls.crt belongs to the key in tls.key")]
+    #[error("no certificate belongs to the key")]
     NoMatch,
 }
 
@@ -131,7 +130,7 @@ impl Certificate {
 
 /// An assertion could not be signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the key in tls.key does not sign")]
+#[error("the key of the client certificate does not sign")]
 pub struct NotSigned;
 
 impl fmt::Debug for Certificate {

@@ -110,8 +110,8 @@ fn unreadable() -> TokenFailure {
 
 fn unreachable() -> TokenFailure {
     TokenFailure::unavailable(
-        "The metadata service cannot be reached: managedIdentity works on Azure's nodes alone, and a NetworkPolicy has to \
-         let the operator reach 169.254.169.254",
+        "The metadata service cannot be reached: managedIdentity works on Azure's nodes alone, and \
+         the network has to let the operator reach 169.254.169.254",
     )
 }
 

@@ -161,6 +161,15 @@ struct TokenState {
     renewal_asked: bool,
 }
 
+impl TokenState {
+    /// The token that is held, where it has not ended and is not the one that Graph has refused.
+    fn still_good(&self, refused: Option<&Arc<Token>>, now: Instant) -> Option<Arc<Token>> {
+        let token = &self.held.as_ref()?.token;
+        let bad = refused.is_some_and(|refused| Arc::ptr_eq(refused, token));
+        (!bad && now < token.ends_at).then(|| Arc::clone(token))
+    }
+}
+
 struct Held {
     token: Arc<Token>,
     version: String,
@@ -400,66 +409,76 @@ impl Session {
                 return Err(Trouble::Token(last.told(now)));
             }
         }
-        let (version, exchanged) = self.exchange().await?;
+        let (version, exchanged) = match self.exchange().await {
+            // What the credential is read from does not answer: so long, a token that still holds serves on.
+            Err(Trouble::Credential(CredentialFailure::Unavailable(why))) => {
+                return state
+                    .still_good(refused, now)
+                    .ok_or(Trouble::Credential(CredentialFailure::Unavailable(why)));
+            }
+            exchanged => exchanged?,
+        };
         if state.held.as_ref().is_some_and(|held| held.version != version) {
             *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         match exchanged {
-            Ok(token) => {
-                let other = token
+            Ok(token)
+                if token
                     .tenant
-                    .as_deref()
-                    .is_some_and(|tenant| tenant != self.request.tenant);
-                if other {
-                    state.held = None;
-                    return Err(Trouble::TenantMismatch);
-                }
+                    .as_ref()
+                    .is_some_and(|tenant| *tenant != self.request.tenant) =>
+            {
+                state.held = None;
+                Err(Trouble::TenantMismatch)
+            }
+            Ok(token) => {
                 let token = Arc::new(token);
-                state.held = Some(Held {
-                    token: Arc::clone(&token),
-                    version,
-                });
-                state.refused = None;
-                state.forbidden = None;
-                state.renewal_asked = false;
-                state.backoff.reset();
+                *state = TokenState {
+                    held: Some(Held {
+                        token: Arc::clone(&token),
+                        version,
+                    }),
+                    ..TokenState::default()
+                };
                 Ok(token)
             }
-            Err(failure) => {
-                let slow = failure.kind == TokenFailureKind::Rejected || failure.is_loop();
-                let (base, cap) = if slow {
-                    self.waits.refused
-                } else {
-                    self.waits.unavailable
-                };
-                // What somebody has to mend is sent again after the first step at the soonest.
-                let at_least = if slow {
-                    failure.retry_after.max(Some(base))
-                } else {
-                    failure.retry_after
-                };
-                let wait = state.backoff.next(base, cap, at_least, fastrand::f64());
-                let wait = wait.min(LONGEST_CLOSE);
-                let kept = state.held.take().filter(|held| {
-                    let bad = refused.is_some_and(|refused| Arc::ptr_eq(refused, &held.token));
-                    failure.kind != TokenFailureKind::Rejected && !bad && now < held.token.ends_at
-                });
-                let now = Instant::now();
-                let last = Refused {
-                    version,
-                    until: now + wait,
-                    failure,
-                };
-                let told = last.told(now);
-                state.refused = Some(last);
-                if let Some(held) = kept {
-                    let token = Arc::clone(&held.token);
-                    state.held = Some(held);
-                    return Ok(token);
-                }
-                Err(Trouble::Token(told))
-            }
+            Err(failure) => self.without_new(&mut state, version, failure, refused),
         }
+    }
+
+    /// Remembers a failed exchange. Where nothing is held against the credential, a token that still holds serves on.
+    fn without_new(
+        &self,
+        state: &mut TokenState,
+        version: String,
+        failure: TokenFailure,
+        refused: Option<&Arc<Token>>,
+    ) -> Result<Arc<Token>, Trouble> {
+        let slow = failure.kind == TokenFailureKind::Rejected || failure.is_loop();
+        // What somebody has to mend is sent again after the first step at the soonest.
+        let ((base, cap), at_least) = if slow {
+            let steps = self.waits.refused;
+            (steps, failure.retry_after.max(Some(steps.0)))
+        } else {
+            (self.waits.unavailable, failure.retry_after)
+        };
+        let wait = state.backoff.next(base, cap, at_least, fastrand::f64());
+        let now = Instant::now();
+        if failure.kind == TokenFailureKind::Rejected {
+            state.held = None;
+        }
+        let last = Refused {
+            version,
+            until: now + wait.min(LONGEST_CLOSE),
+            failure,
+        };
+        let told = last.told(now);
+        state.refused = Some(last);
+        let still_good = state.still_good(refused, now);
+        if still_good.is_none() {
+            state.held = None;
+        }
+        still_good.ok_or(Trouble::Token(told))
     }
 
     /// One exchange with the credential as it is now, and its version. An assertion may have come too late for Entra's
@@ -468,7 +487,7 @@ impl Session {
         let Versioned { credential, version } = self.source.read().await.map_err(Trouble::Credential)?;
         let exchanged = self.tokens.exchange(&self.request, &credential).await;
         match &exchanged {
-            Err(failure) if credential.is_of_its_moment() && failure.is_of_an_outdated_assertion() => {
+            Err(failure) if credential.is_short_lived() && failure.is_assertion_outdated() => {
                 let Versioned { credential, version } = self.source.read().await.map_err(Trouble::Credential)?;
                 Ok((version, self.tokens.exchange(&self.request, &credential).await))
             }

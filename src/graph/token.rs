@@ -38,33 +38,47 @@ const TENANT_CHARS: usize = 64;
 /// The longest time that a token may be said to be valid, in seconds: ten years. Microsoft gives a day at most.
 const LONGEST_VALID: i64 = 10 * 365 * 86_400;
 
-/// How the operator proves that it is an app. Zeroed when it goes; neither shown nor stored.
+/// What a token is got by. Neither shown nor stored.
 pub enum Credential {
+    /// An app registration, which has to be proved to Entra.
+    App(Proof),
+    /// The identity of the node, which needs no proof: the metadata service knows who asks.
+    ManagedIdentity,
+}
+
+/// How the operator proves that it is an app. Zeroed when it goes.
+pub enum Proof {
     /// A client secret of the app registration.
     ClientSecret(Zeroizing<String>),
     /// A certificate of the app registration: it signs an assertion for each exchange.
     ClientCertificate(Certificate),
     /// A token of Kubernetes that the app registration trusts, made or read for this exchange.
     FederatedToken(Zeroizing<String>),
-    /// What runs on the node needs no proof: the metadata service knows it.
-    ManagedIdentity,
 }
 
 impl Credential {
-    /// Whether it holds only for a time: taken anew, it is another one.
+    /// Whether it holds for some minutes only: taken anew, it is another one.
     #[must_use]
-    pub const fn is_of_its_moment(&self) -> bool {
-        matches!(self, Self::FederatedToken(_))
+    pub const fn is_short_lived(&self) -> bool {
+        matches!(self, Self::App(Proof::FederatedToken(_)))
     }
 }
 
 impl fmt::Debug for Credential {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App(proof) => proof.fmt(formatter),
+            Self::ManagedIdentity => formatter.write_str("ManagedIdentity"),
+        }
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::ClientSecret(_) => "ClientSecret(…)",
             Self::ClientCertificate(_) => "ClientCertificate(…)",
             Self::FederatedToken(_) => "FederatedToken(…)",
-            Self::ManagedIdentity => "ManagedIdentity",
         })
     }
 }
@@ -188,12 +202,13 @@ impl TokenClient {
 
     /// Exchanges a credential for a token: one request, no retry, no cache.
     pub async fn exchange(&self, request: &TokenRequest, credential: &Credential) -> Result<Token, TokenFailure> {
-        let result = match credential {
+        let (service, result) = match credential {
             Credential::ManagedIdentity => {
                 let client = request.client.as_deref();
-                self.metadata.token(&request.resource, client, self.timeout).await
+                let asked = self.metadata.token(&request.resource, client, self.timeout);
+                ("The metadata service", asked.await)
             }
-            credential => self.ask_entra(request, credential).await,
+            Credential::App(proof) => ("Entra", self.ask_entra(request, proof).await),
         };
         let outcome = match &result {
             Ok(_) => "success",
@@ -207,30 +222,56 @@ impl TokenClient {
         let tenant = text::clean(&request.tenant, 64);
         let client = request.client.as_deref().map(|client| text::clean(client, 64));
         match &result {
-            Ok(_) => tracing::debug!(tenant, client, outcome, "token request"),
+            Ok(_) => tracing::debug!(service, tenant, client, outcome, "token request"),
             Err(failure) => {
                 // What no condition holds, and Microsoft's support asks for.
                 let (status, aadsts, trace_id) = (failure.status, failure.aadsts, failure.trace_id.as_deref());
-                tracing::info!(tenant, client, outcome, status, aadsts, trace_id, "Entra gave no token");
+                tracing::info!(
+                    service,
+                    tenant,
+                    client,
+                    outcome,
+                    status,
+                    aadsts,
+                    trace_id,
+                    "no token was given"
+                );
             }
         }
         result
     }
 
-    async fn ask_entra(&self, request: &TokenRequest, credential: &Credential) -> Result<Token, TokenFailure> {
+    async fn ask_entra(&self, request: &TokenRequest, proof: &Proof) -> Result<Token, TokenFailure> {
         let transport = Arc::new(Capture {
             http: self.http.clone(),
             timeout: self.timeout,
             last: Mutex::default(),
         });
-        let result = acquire(request, credential, Arc::clone(&transport)).await;
+        // The API's schema holds that an app has one.
+        let client = request.client.as_deref().unwrap_or_default();
+        let shown = match proof {
+            Proof::ClientSecret(secret) => Shown::Secret(secret.clone()),
+            Proof::ClientCertificate(certificate) => {
+                let assertion = certificate.assertion(&request.endpoint(), client, Timestamp::now());
+                Shown::Assertion(assertion.map_err(|error| TokenFailure::unavailable(error.to_string()))?)
+            }
+            Proof::FederatedToken(token) => Shown::Assertion(token.clone()),
+        };
+        let result = acquire(request, client, shown, Arc::clone(&transport)).await;
         result.map_err(|error| transport.failure(&error))
     }
 }
 
+/// What Entra is shown as proof.
+enum Shown {
+    Secret(Zeroizing<String>),
+    Assertion(Zeroizing<String>),
+}
+
 async fn acquire(
     request: &TokenRequest,
-    credential: &Credential,
+    client: &str,
+    shown: Shown,
     transport: Arc<Capture>,
 ) -> azure_core::Result<Token> {
     let mut cloud = CustomConfiguration::default();
@@ -243,28 +284,16 @@ async fn acquire(
         cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
         ..ClientOptions::default()
     };
-    let client = request.client.clone().unwrap_or_default();
-    let by_assertion = |assertion: Zeroizing<String>, client: String| {
-        let options = ClientAssertionCredentialOptions {
-            client_options: client_options.clone(),
-        };
-        ClientAssertionCredential::new(request.tenant.clone(), client, Assertion(assertion), Some(options))
-    };
-    let credential: Arc<dyn TokenCredential> = match credential {
-        Credential::ClientSecret(secret) => {
+    let (tenant, client) = (request.tenant.clone(), client.to_owned());
+    let credential: Arc<dyn TokenCredential> = match shown {
+        Shown::Secret(secret) => {
             let secret = Secret::new(secret.as_str().to_owned());
             let options = ClientSecretCredentialOptions { client_options };
-            ClientSecretCredential::new(&request.tenant, client, secret, Some(options))?
+            ClientSecretCredential::new(&tenant, client, secret, Some(options))?
         }
-        Credential::ClientCertificate(certificate) => {
-            let assertion = certificate.assertion(&request.endpoint(), &client, Timestamp::now());
-            let assertion = assertion.map_err(|error| azure_core::Error::new(ErrorKind::Credential, error))?;
-            by_assertion(assertion, client)?
-        }
-        Credential::FederatedToken(token) => by_assertion(token.clone(), client)?,
-        Credential::ManagedIdentity => {
-            let message = "the metadata service is no part of this library";
-            return Err(azure_core::Error::with_message(ErrorKind::Credential, message));
+        Shown::Assertion(assertion) => {
+            let options = ClientAssertionCredentialOptions { client_options };
+            ClientAssertionCredential::new(tenant, client, Assertion(assertion), Some(options))?
         }
     };
     let token = credential.get_token(&[&request.scope()], None).await?;
@@ -349,7 +378,9 @@ impl HttpClient for Capture {
             .await
             .map_err(|error| failed(without_url(&error)))?;
         let Some(body) = body else {
-            return Err(failed("Entra's answer is larger than 1 MiB".to_owned()));
+            let larger = "Entra's answer is larger than 1 MiB: look for a proxy in between";
+            self.keep(Answered::Refused(TokenFailure::unavailable(larger)));
+            return Err(failed(larger.to_owned()));
         };
         let status = response.status().as_u16();
         if response.status().is_success() {
@@ -445,7 +476,8 @@ mod tests {
     fn neither_token_nor_credential_shows_itself() {
         let token = Token::new(Zeroizing::new("canary".to_owned()), Duration::from_secs(60));
         let secret = || Zeroizing::new("canary".to_owned());
-        let credentials = [Credential::ClientSecret(secret()), Credential::FederatedToken(secret())];
+        let proofs = [Proof::ClientSecret(secret()), Proof::FederatedToken(secret())];
+        let credentials = proofs.map(Credential::App);
         let assertion = Assertion(secret());
         let shown = format!("{token:?} {credentials:?} {assertion:?}");
         assert!(

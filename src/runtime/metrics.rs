@@ -188,7 +188,7 @@ impl Metrics {
         );
         registry.register(
             "cleanups_abandoned",
-            "Clean-ups given up because connection or Secret were gone",
+            "Clean-ups given up because connection, Secret or ServiceAccount were gone",
             counters.cleanups_abandoned.clone(),
         );
         registry.register(

@@ -145,7 +145,7 @@ fn wait(retry: Retry) -> String {
             readme::span(backoff_cap)
         ),
         Retry::Grace => format!("after {}", grace.map(readme::span).join(", ")),
-        Retry::Secret => format!("the Secret is read every {}", readme::span(secret)),
+        Retry::Secret => format!("what `auth` names is looked at every {}", readme::span(secret)),
     }
 }
 

@@ -54,7 +54,7 @@ pub struct TokenFailure {
 impl TokenFailure {
     /// Whether an assertion that is made or read anew may be taken where this one was not.
     #[must_use]
-    pub fn is_of_an_outdated_assertion(&self) -> bool {
+    pub fn is_assertion_outdated(&self) -> bool {
         self.aadsts == Some(ASSERTION_OUTDATED)
     }
 
@@ -251,6 +251,16 @@ fn advice(code: u32) -> Option<&'static str> {
             "No federated credential of the application has this token's issuer: \
              it must equal the cluster's service account issuer to the letter"
         }
+        70_025 => "The application has no federated credential: add one with this token's issuer, subject and audience",
+        700_212 => {
+            "No federated credential of the application has this token's audience: \
+             it must be the cloud's own, such as api://AzureADTokenExchange"
+        }
+        7_002_138 => {
+            "The subject of the application's federated credential differs from the token's in the case of its letters: \
+             it must be equal to the letter"
+        }
+        7_000_272 => "The token's key is not among those that its issuer publishes: publish the cluster's present keys",
         700_213 => {
             "No federated credential of the application has this token's subject: \
              it must be system:serviceaccount:<namespace>:<name>"

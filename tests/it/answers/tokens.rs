@@ -42,7 +42,7 @@ const REFUSALS: [(u16, &str, u32, &str); 19] = [
     (400, "invalid_request", 700_213, "system:serviceaccount:<namespace>:<name>"),
     (400, "invalid_request", 90_061, "must be public"),
     (400, "access_denied", 53_003, "Conditional Access"),
-    (400, "invalid_request", 700_212, "Entra refuses the token request: invalid_request, AADSTS700212"),
+    (400, "invalid_request", 700_212, "(AADSTS700212)"),
     (401, "invalid_client", 7_000_229, "Entra refuses the token request: invalid_client, AADSTS7000229"),
     (400, "invalid_grant", 123_456_789, "Entra refuses the token request: invalid_grant, AADSTS123456789"),
     (400, "interaction_required", 50_076, "Entra refuses the token request: interaction_required, AADSTS50076"),

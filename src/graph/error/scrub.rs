@@ -50,10 +50,19 @@ const VALUES: [&[&str]; 16] = [
 /// What of the text is the same in two answers that differ only in ids, addresses, dates, durations or builds; on one
 /// line, and empty where nothing is left. It is not yet fit to be shown.
 pub(super) fn sentence(text: &str) -> String {
-    let text: String = text.chars().take(READ_CHARS).collect();
-    let text = without_labelled(&text);
+    let text = without_labelled(beginning(text));
     let kept = word::stable(&text.split_whitespace().collect::<Vec<_>>());
     joined(&kept)
+}
+
+/// As much of the text as is looked at, in whole words: a part of an id would not be known as one.
+fn beginning(text: &str) -> &str {
+    let Some((end, _)) = text.char_indices().nth(READ_CHARS) else {
+        return text;
+    };
+    let read = text.get(..end).unwrap_or_default();
+    let last = read.rfind(char::is_whitespace);
+    last.and_then(|end| read.get(..end)).unwrap_or_default()
 }
 
 /// The text without `Activity ID: …` and its like.

@@ -161,3 +161,13 @@ proptest! {
         prop_assert_eq!(once.trim(), &once);
     }
 }
+
+#[test]
+fn an_id_at_the_end_of_what_is_read_is_dropped_whole() {
+    let id = "3f2504e0-4f89-41d3-9a0c-0305e82c3301";
+    for before in 0..id.len() {
+        let text = format!("It failed. {} {id} {id}", "x".repeat(READ_CHARS - 12 - before));
+        assert_eq!(sentence(&text), "It failed.", "{before}");
+        assert_eq!(sentence(&id.repeat(200)), "");
+    }
+}

@@ -22,7 +22,7 @@ use crate::runtime::queue::Lane;
 use crate::runtime::text;
 use crate::runtime::write::{self, NotWritten};
 pub use sessions::{ConnectionVerdict, Open, Sessions};
-use sessions::{State, open};
+use sessions::{State, open, until_decidable};
 pub use trouble::{Told, tell, tell_reader};
 
 /// The most partners that status lists.
@@ -36,6 +36,7 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
     };
     let before = ctx.sessions.verdict_of(&object);
     let began = Instant::now();
+    until_decidable(ctx, &object).await;
     let (verdict, retry_after, listing) = match open(ctx, &object) {
         Err(verdict) => (verdict, None, None),
         Ok(session) => match visit(ctx, &object, &session, lane, before.is_none(), began).await {

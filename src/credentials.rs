@@ -153,6 +153,8 @@ async fn answered<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T
         Ok(object) => Ok(object),
         Err(kube::Error::Api(status)) if status.code == 404 => Err(Refusal::NotFound),
         Err(kube::Error::Api(status)) if status.code == 403 => Err(Refusal::Forbidden),
+        // What the library says of it may hold a part of it.
+        Err(kube::Error::SerdeError(_)) => Err(Refusal::Other("an answer that cannot be read".to_owned())),
         Err(error) => Err(Refusal::Other(text::of_error(&error))),
     }
 }
@@ -235,6 +237,9 @@ fn client_secret(bytes: &[u8]) -> Result<Zeroizing<String>, &'static str> {
     }
     if text.chars().any(char::is_control) {
         return Err("the value has a control character, such as a line end, inside; was more than the secret pasted?");
+    }
+    if !text.chars().all(text::is_visible) {
+        return Err("the value has an invisible character, such as a byte order mark; copy it anew");
     }
     Ok(Zeroizing::new(text.to_owned()))
 }
@@ -360,7 +365,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_client_secret_is_refused_before_any_request() {
-        for value in [&b""[..], b"\n", b"a\nb", b"a\n\n", b"a\0", b"\xff", b"a\tb"] {
+        for value in [
+            &b""[..],
+            b"\n",
+            b"a\nb",
+            b"a\n\n",
+            b"a\0",
+            b"\xff",
+            b"a\tb",
+            b"\xef\xbb\xbfs",
+            b"s\xe2\x80\x8b",
+        ] {
             assert!(client_secret(value).is_err(), "{value:?}");
         }
     }

@@ -101,7 +101,7 @@ pub struct RunOptions {
     pub metadata_endpoint: Option<String>,
 
     /// The namespaces whose connections may use the operator's own identity or its node's, separated by commas; absent:
-    /// the operator's own, which outside of a cluster is that of the kubeconfig's context
+    /// the one of the operator's ServiceAccount
     #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub operator_identity_namespaces: Vec<String>,
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reqwest::Url;
 
@@ -10,7 +10,7 @@ use crate::api;
 use crate::api::connection::{Auth, GraphConnectionSpec};
 use crate::api::reason::Reason;
 use crate::credentials::{
-    ClientCertificateSource, ClientSecretSource, ManagedIdentitySource, Namespace, OperatorTokenSource,
+    ClientCertificateSource, ClientSecretSource, Identity, ManagedIdentitySource, Namespace, OperatorTokenSource,
     ServiceAccountSource,
 };
 use crate::graph::client::GraphClient;
@@ -20,6 +20,9 @@ use crate::graph::throttle::BudgetKey;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::context::Context;
 use crate::runtime::object::{Connection, ObjectKey, Request};
+
+/// How long a connection waits for the operator's name. It comes with the API server's first answer.
+const LONGEST_WAIT_FOR_A_NAME: Duration = Duration::from_secs(10);
 
 /// What the last pass of a connection has come to. Its partners go by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +144,10 @@ fn cloud(spec: &GraphConnectionSpec) -> Cloud {
 /// The session of the connection as it is now. `Err` where it may have none.
 pub(super) fn open(ctx: &Context, object: &Connection) -> Result<Arc<Session>, ConnectionVerdict> {
     let mut sessions = ctx.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let stale = sessions.get(&object.key).is_none_or(|state| !state.is_of(object));
+    // Whether it may have a session is asked anew: the operator learns after its start which namespace is its own.
+    let stale = sessions
+        .get(&object.key)
+        .is_none_or(|state| !state.is_of(object) || state.session.is_none());
     if stale {
         let fresh = State::new(object, session(ctx, object), fastrand::f64());
         // A connection that has gone meanwhile has closed its session already.
@@ -165,6 +171,16 @@ pub(super) fn open(ctx: &Context, object: &Connection) -> Result<Arc<Session>, C
                 object.key.namespace
             ),
         })
+}
+
+/// Waits for the operator's own name where it decides whether a connection may have a session, so that none is refused
+/// for a moment after each start.
+pub(super) async fn until_decidable(ctx: &Context, object: &Connection) {
+    let auth = &object.spec.auth;
+    let of_operator = auth.operator_identity.is_some() || auth.managed_identity.is_some();
+    if of_operator && ctx.config.operator_identity_namespaces.is_empty() {
+        let _ = tokio::time::timeout(LONGEST_WAIT_FOR_A_NAME, ctx.identity.wait()).await;
+    }
 }
 
 /// A session, unless the connection would use an identity that is not its namespace's to use.
@@ -205,7 +221,7 @@ fn source(ctx: &Context, object: &Connection, cloud: Cloud) -> Option<Box<dyn Cr
         client_certificate,
         workload_identity,
         operator_identity,
-        managed_identity: _,
+        managed_identity,
     } = &object.spec.auth;
     let namespace = || Namespace::new(ctx.client.clone(), &object.key.namespace, Arc::clone(&ctx.identity));
     if let Some(auth) = client_secret {
@@ -224,11 +240,23 @@ fn source(ctx: &Context, object: &Connection, cloud: Cloud) -> Option<Box<dyn Cr
         let audience = cloud.federation_audience();
         return Some(Box::new(ServiceAccountSource::new(namespace(), name, client, audience)));
     }
-    if !ctx.config.operator_identity_namespaces.contains(&object.key.namespace) {
+    if !may_use_operators_identity(ctx, &object.key.namespace) {
         return None;
     }
-    Some(match operator_identity {
-        Some(_) => Box::new(OperatorTokenSource::new(ctx.config.federated_token_file.clone())),
-        None => Box::new(ManagedIdentitySource),
-    })
+    if operator_identity.is_some() {
+        let file = ctx.config.federated_token_file.clone();
+        return Some(Box::new(OperatorTokenSource::new(file)));
+    }
+    // A key that is not known here is none of these.
+    managed_identity.as_ref()?;
+    Some(Box::new(ManagedIdentitySource))
+}
+
+/// Whether a namespace's connections may use the identity of the operator or of its node: where none is named, those of
+/// the operator's own namespace may, and nobody before that is known.
+fn may_use_operators_identity(ctx: &Context, namespace: &str) -> bool {
+    match ctx.config.operator_identity_namespaces.as_slice() {
+        [] => ctx.identity.get().and_then(Identity::namespace) == Some(namespace),
+        named => named.iter().any(|named| named == namespace),
+    }
 }

@@ -92,6 +92,13 @@ fn tell_of(trouble: &Trouble, roles: Option<&[String]>, purpose: Purpose) -> Tol
 fn tell_failure(failure: &Failure, roles: Option<&[String]>, purpose: Purpose) -> (Reason, String) {
     let scrubbed = &failure.message;
     match failure.kind {
+        FailureKind::Unauthorized | FailureKind::Forbidden if failure.code == "InvalidAuthenticationToken" => (
+            Reason::PermissionDenied,
+            format!(
+                "Graph does not take the token that Entra has just given: check spec.cloud, the clock of the operator's \
+                 node and the tenant's Conditional Access. Graph says: {scrubbed}"
+            ),
+        ),
         FailureKind::Unauthorized | FailureKind::Forbidden => {
             (Reason::PermissionDenied, permission_denied(scrubbed, roles, purpose))
         }

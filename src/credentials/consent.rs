@@ -18,6 +18,13 @@ impl Identity {
         Self(username.to_owned())
     }
 
+    /// The namespace of the operator's ServiceAccount; `None` where it is none.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        let account = self.0.strip_prefix("system:serviceaccount:")?;
+        account.split_once(':').map(|(namespace, _)| namespace)
+    }
+
     /// The flag of `kubectl create rolebinding` that names the operator.
     fn subject(&self) -> String {
         match self.0.strip_prefix("system:serviceaccount:") {
@@ -66,6 +73,8 @@ mod tests {
             "--serviceaccount=ops:cpo"
         );
         assert_eq!(Identity::new("jane").subject(), "--user=jane");
+        assert_eq!(Identity::new("system:serviceaccount:ops:cpo").namespace(), Some("ops"));
+        assert_eq!(Identity::new("jane").namespace(), None);
     }
 
     #[tokio::test]

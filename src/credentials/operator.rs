@@ -1,5 +1,6 @@
 //! The operator's own identities: the token that Kubernetes projects into its pod, and what its node has.
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -47,16 +48,29 @@ fn unreadable() -> CredentialFailure {
 
 /// The file that the path leads to now: Kubernetes swaps a link for each new token.
 async fn version(path: &Path) -> Result<String, CredentialFailure> {
-    let file = tokio::fs::metadata(path).await.map_err(|_| unreadable())?;
-    Ok(format!("{}/{}.{}", file.ino(), file.mtime(), file.mtime_nsec()))
+    let found = tokio::fs::metadata(path).await.map_err(|_| unreadable())?;
+    Ok(version_of(&found))
+}
+
+fn version_of(file: &Metadata) -> String {
+    format!("{}/{}.{}", file.ino(), file.mtime(), file.mtime_nsec())
 }
 
 #[async_trait]
 impl CredentialSource for OperatorTokenSource {
     async fn read(&self) -> Result<Versioned, CredentialFailure> {
         let path = self.path()?;
-        let version = version(path).await?;
+        // Of a pipe nobody knows when it ends.
+        let is_file = tokio::fs::metadata(path).await.is_ok_and(|found| found.is_file());
+        if !is_file {
+            return Err(unreadable());
+        }
         let file = tokio::fs::File::open(path).await.map_err(|_| unreadable())?;
+        let found = file.metadata().await.map_err(|_| unreadable())?;
+        if found.len() > LARGEST_TOKEN {
+            return Err(unreadable());
+        }
+        let version = version_of(&found);
         let mut token = Zeroizing::new(String::new());
         let mut file = file.take(LARGEST_TOKEN);
         file.read_to_string(&mut token).await.map_err(|_| unreadable())?;

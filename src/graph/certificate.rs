@@ -80,23 +80,27 @@ impl Certificate {
         let pair = RsaKeyPair::from_der(&key).map_err(|_| Unusable::BadKey)?;
         let public = pair.public_key().as_ref();
         let mut readable = false;
+        // A certificate that was renewed for its key is the one that holds longest.
+        let mut found: Option<(i64, String)> = None;
         for certificate in CertificateDer::pem_slice_iter(bounded(certificates)).flatten() {
             let Ok((_, parsed)) = X509Certificate::from_der(&certificate) else {
                 continue;
             };
             readable = true;
-            if parsed.public_key().subject_public_key.data.as_ref() == public {
-                return Ok(Self {
-                    key: EncodingKey::from_rsa_der(&key),
-                    thumbprint: URL_SAFE_NO_PAD.encode(digest(&SHA256, &certificate)),
-                });
+            let until = parsed.validity().not_after.timestamp();
+            let later = found.as_ref().is_none_or(|(other, _)| until > *other);
+            if later && parsed.public_key().subject_public_key.data.as_ref() == public {
+                found = Some((until, URL_SAFE_NO_PAD.encode(digest(&SHA256, &certificate))));
             }
         }
-        Err(if readable {
-            Unusable::NoMatch
-        } else {
-            Unusable::NoCertificate
-        })
+        match found {
+            Some((_, thumbprint)) => Ok(Self {
+                key: EncodingKey::from_rsa_der(&key),
+                thumbprint,
+            }),
+            None if readable => Err(Unusable::NoMatch),
+            None => Err(Unusable::NoCertificate),
+        }
     }
 
     /// The SHA-256 thumbprint of the certificate, base64url, as the assertion's header has it. Not secret.
@@ -139,7 +143,9 @@ impl fmt::Debug for Certificate {
     }
 }
 
+/// As much of a PEM text as is looked at, less the byte order mark that some editors put before it.
 fn bounded(pem: &[u8]) -> &[u8] {
+    let pem = pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(pem);
     pem.get(..LARGEST_PEM).unwrap_or(pem)
 }
 

@@ -159,6 +159,10 @@ struct TokenState {
     forbidden: Option<Instant>,
     /// Whether somebody has asked since for an attempt with a new one.
     renewal_asked: bool,
+    /// The token that Graph has refused by a 401 although it was fresh.
+    refused_fresh: Option<Arc<Token>>,
+    /// Until when the credential is not read again, for what it is read from has not answered.
+    unread_until: Option<Instant>,
 }
 
 impl TokenState {
@@ -368,16 +372,24 @@ impl Session {
                 Err(failure) => failure,
             };
             match failure.kind {
-                FailureKind::Unauthorized if refused.is_none() => refused = Some(token),
+                FailureKind::Unauthorized if refused.is_none() && !self.is_refused_for_good(&token).await => {
+                    refused = Some(token);
+                }
                 FailureKind::Unauthorized | FailureKind::Forbidden => {
-                    self.state.lock().await.forbidden.get_or_insert_with(Instant::now);
+                    let mut state = self.state.lock().await;
+                    state.forbidden.get_or_insert_with(Instant::now);
+                    if failure.kind == FailureKind::Unauthorized {
+                        state.refused_fresh = Some(token);
+                    }
                     return Err(Trouble::Graph(Failure {
                         kind: FailureKind::Forbidden,
                         ..failure
                     }));
                 }
                 FailureKind::Throttled | FailureKind::Unavailable => {
-                    if let Some(wait) = failure.retry_after {
+                    // A locked object's pause is its own; a service that is throttled or away is so for all.
+                    let of_all = failure.kind == FailureKind::Throttled || failure.status >= Some(500);
+                    if let Some(wait) = failure.retry_after.filter(|_| of_all) {
                         self.budget.close(wait);
                     }
                     return Err(Trouble::Graph(failure));
@@ -387,6 +399,16 @@ impl Session {
         }
     }
 
+    /// Whether Graph has refused this very token when it was fresh: another one would fare no better before a role or
+    /// something else has changed.
+    async fn is_refused_for_good(&self, token: &Arc<Token>) -> bool {
+        let state = self.state.lock().await;
+        state
+            .refused_fresh
+            .as_ref()
+            .is_some_and(|refused| Arc::ptr_eq(refused, token))
+    }
+
     /// The token in use, or a new one where there is none, it is old, or Graph has refused it.
     async fn token(&self, refused: Option<&Arc<Token>>) -> Result<Arc<Token>, Trouble> {
         let mut state = self.state.lock().await;
@@ -394,7 +416,8 @@ impl Session {
         let roles_may_have_come = state
             .forbidden
             .is_some_and(|since| now.duration_since(since) >= self.waits.forbidden);
-        let paused = state.refused.as_ref().is_some_and(|last| now < last.until);
+        let paused = state.refused.as_ref().is_some_and(|last| now < last.until)
+            || state.unread_until.is_some_and(|until| now < until);
         if let Some(held) = &state.held {
             let bad = refused.is_some_and(|refused| Arc::ptr_eq(refused, &held.token));
             let renew = state.renewal_asked || roles_may_have_come || now >= held.token.renew_at;
@@ -412,6 +435,7 @@ impl Session {
         let (version, exchanged) = match self.exchange().await {
             // What the credential is read from does not answer: so long, a token that still holds serves on.
             Err(Trouble::Credential(CredentialFailure::Unavailable(why))) => {
+                state.unread_until = Some(now + self.waits.unavailable.0);
                 return state
                     .still_good(refused, now)
                     .ok_or(Trouble::Credential(CredentialFailure::Unavailable(why)));

@@ -227,14 +227,13 @@ impl TokenClient {
                 // What no condition holds, and Microsoft's support asks for.
                 let (status, aadsts, trace_id) = (failure.status, failure.aadsts, failure.trace_id.as_deref());
                 tracing::info!(
-                    service,
                     tenant,
                     client,
                     outcome,
                     status,
                     aadsts,
                     trace_id,
-                    "no token was given"
+                    "{service} gave no token"
                 );
             }
         }

@@ -10,9 +10,9 @@ use kube::Client;
 use tokio::sync::{Notify, Semaphore, SetOnce};
 
 use super::events::Events;
-use super::index::{Index, SharedIndex, Trigger, connection_of};
+use super::index::{Index, SharedIndex, Trigger};
 use super::metrics::Metrics;
-use super::object::{Key, ObjectKey};
+use super::object::Key;
 use super::queue::{Lane, Limits, Queue};
 use super::write::Writer;
 use crate::api::reason::Timing;
@@ -24,7 +24,7 @@ use crate::graph::token::TokenClient;
 use crate::partner::claim::ObjectId;
 use crate::partner::status::HeartbeatRules;
 
-/// How many passes run at once: all, those that nobody waits for, those of one connection.
+/// How many passes run at once: all, those that nobody waits for, those of one tenant.
 const LIMITS: Limits = Limits {
     total: 32,
     bulk: 8,
@@ -108,12 +108,12 @@ impl Writers {
     }
 }
 
-/// The queue, shared. It finds by itself which connection a pass goes by.
+/// The queue, shared. It finds by itself which tenant a pass may have to wait for.
 #[derive(Clone)]
 pub struct QueueHandle(Arc<QueueInner>);
 
 struct QueueInner {
-    queue: Mutex<Queue<Key, ObjectKey>>,
+    queue: Mutex<Queue<Key, String>>,
     index: SharedIndex,
     changed: Notify,
 }
@@ -130,7 +130,7 @@ impl QueueHandle {
     }
 
     /// Locks the queue, for decisions alone.
-    pub fn lock(&self) -> MutexGuard<'_, Queue<Key, ObjectKey>> {
+    pub fn lock(&self) -> MutexGuard<'_, Queue<Key, String>> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -161,7 +161,7 @@ impl QueueHandle {
         if triggers.is_empty() {
             return;
         }
-        let groups: Vec<Option<ObjectKey>> = {
+        let groups: Vec<Option<String>> = {
             let index = self.0.index.lock();
             triggers.iter().map(|trigger| group(&index, &trigger.key)).collect()
         };
@@ -175,12 +175,15 @@ impl QueueHandle {
     }
 }
 
-/// The connection that a pass goes by: a tenant that hangs holds only so many workers.
-fn group(index: &Index, key: &Key) -> Option<ObjectKey> {
-    match key {
-        Key::Connection(key) => Some(key.clone()),
-        Key::Partner(key) => index.partner(key).map(|entry| connection_of(&entry.object)),
-    }
+/// The tenant that a pass may have to wait for, with its cloud: one that hangs holds only so many workers, however many
+/// connections lead to it. A pass without a connection waits for nobody.
+fn group(index: &Index, key: &Key) -> Option<String> {
+    let connection = match key {
+        Key::Connection(key) => &index.connection(key)?.object,
+        Key::Partner(key) => index.connection_used_by(&index.partner(key)?.object)?,
+    };
+    let spec = &connection.spec;
+    Some(format!("{}/{}", spec.cloud.unwrap_or_default().name(), spec.tenant_id))
 }
 
 /// What a pass tells on its way out.

@@ -54,12 +54,7 @@ impl Operator {
     ///
     /// # Errors
     /// Where no HTTPS client can be made, such as for want of CA certificates.
-    pub fn new(client: Client, mut config: Config) -> Result<Self, NotMade> {
-        if config.operator_identity_namespaces.is_empty() {
-            config
-                .operator_identity_namespaces
-                .push(client.default_namespace().to_owned());
-        }
+    pub fn new(client: Client, config: Config) -> Result<Self, NotMade> {
         let metrics = Metrics::default();
         let index = SharedIndex::new(config.observe_only);
         let queue = QueueHandle::new(index.clone());
@@ -170,6 +165,9 @@ async fn learn_identity(context: Arc<Context>) {
             .and_then(|review| review.status?.user_info?.username);
         if let Some(name) = user {
             let _ = context.identity.set(Identity::new(&name));
+            // Its own namespace is known from now on, and with it who may use the operator's identity.
+            let waiting = context.index.lock().by_operators_identity();
+            context.queue.push_all(&waiting);
             return;
         }
         tokio::time::sleep(Duration::from_secs(5)).await;

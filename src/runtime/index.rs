@@ -141,6 +141,21 @@ impl Index {
         self.connections.get(&connection_of(partner)).map(|entry| &entry.object)
     }
 
+    /// The connections that use the identity of the operator or of its node.
+    #[must_use]
+    pub fn by_operators_identity(&self) -> Vec<Trigger> {
+        let uses = |object: &Connection| {
+            let auth = &object.spec.auth;
+            auth.operator_identity.is_some() || auth.managed_identity.is_some()
+        };
+        let found = self.connections.iter().filter(|(_, entry)| uses(&entry.object));
+        let trigger = |(key, _): (&ObjectKey, _)| Trigger {
+            key: Key::Connection(key.clone()),
+            lane: Lane::Edit,
+        };
+        found.map(trigger).collect()
+    }
+
     /// The partners that use a connection.
     #[must_use]
     pub fn partners_of(&self, connection: &ObjectKey) -> Vec<ObjectKey> {

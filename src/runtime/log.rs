@@ -61,6 +61,8 @@ fn targets(level: LevelFilter) -> Targets {
         .with_default(level.min(LevelFilter::WARN))
         .with_target("compliance_partner_operator", level)
         .with_target("audit", level.max(LevelFilter::INFO))
+        // It warns with the whole of an answer that it cannot read, and that may be a Secret.
+        .with_target("kube_client::client", LevelFilter::ERROR)
 }
 
 /// The last door before the log: whatever a field, a message or a library has let through, a record is one line of text
@@ -176,6 +178,21 @@ mod tests {
         assert_eq!(record["level"], "ERROR");
         assert_eq!(record["detail"], "of \u{fffd}[31m\u{fffd}the row");
         assert!(record["place"].as_str().unwrap().contains("log.rs"), "{record}");
+    }
+
+    #[test]
+    fn an_answer_that_the_client_cannot_read_is_not_repeated() {
+        WRITTEN.with_borrow_mut(Vec::clear);
+        tracing::subscriber::with_default(text_lines(LevelFilter::TRACE, || Kept), || {
+            tracing::warn!(target: "kube_client::client", "{{\"kind\":\"Secret\",\"data\":{{}}, no end");
+            tracing::warn!(target: "kube_client::client::tls", "roots");
+            tracing::error!(target: "kube_client::client::builder", "failed with status 500");
+        });
+        let written = String::from_utf8(WRITTEN.take()).unwrap();
+        assert!(
+            !written.contains("Secret") && written.contains("status 500"),
+            "{written}"
+        );
     }
 
     #[test]

@@ -97,6 +97,12 @@ fn visible(character: char) -> char {
     }
 }
 
+/// Whether a character is shown as it is: it is no control, format or private-use character and the like.
+#[must_use]
+pub fn is_visible(character: char) -> bool {
+    !is_unfit(character)
+}
+
 /// Whether a character belongs to Unicode's categories Cc, Cf, Zl, Zp or Co, or is a tag character or a noncharacter
 /// (Unicode 16). The standard library knows only the first of them.
 fn is_unfit(character: char) -> bool {

@@ -470,7 +470,8 @@
 //!   `sessions::a_token_serves_nobody_but_the_connection_that_got_it`,
 //!   `neighbours::a_namespace_with_the_same_ids_and_a_wrong_secret_sees_nothing`
 //! - A tenant that hangs delays nobody else:
-//!   `neighbours::tenants_that_accept_and_never_answer_delay_no_edit_of_another_one`
+//!   `neighbours::tenants_that_accept_and_never_answer_delay_no_edit_of_another_one`,
+//!   `many::a_hanging_tenant_with_many_connections_delays_no_edit_of_another_one`
 //! - Connections to Microsoft are used again: `pool::connections_are_used_again_whatever_http_is_offered`
 //! - Only the rate budget is shared: `sessions::a_pause_is_kept_by_all_connections_of_an_app_and_by_no_other`,
 //!   `budgets::a_limit_that_is_reached_is_waited_for_by_all_connections_of_the_app_and_told_by_none`
@@ -482,6 +483,7 @@
 //! - One token request at a time, and a refusal is remembered:
 //!   `sessions::one_token_is_asked_for_at_a_time_however_many_want_it`,
 //!   `connections::credentials::a_wrong_secret_is_one_token_request_for_fifty_partners`
+//! - One fresh token, however many ask: `many::a_token_that_graph_refuses_although_it_is_fresh_is_not_replaced_for_each_resource`
 //! - One fresh token is one that was not refused: `sessions::a_refusal_of_two_tokens_running_is_told_and_not_repeated`,
 //!   `faults::outages::a_token_that_is_refused_is_replaced_once_and_nobody_sees_it`
 //! - `cloud` alone picks the addresses: `hosts::the_environment_names_no_host_and_no_credential`,

@@ -19,6 +19,7 @@ mod history;
 mod hosts;
 mod kubectl;
 mod manifests;
+mod many;
 mod metrics;
 mod neighbours;
 mod pace;

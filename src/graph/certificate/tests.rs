@@ -89,6 +89,24 @@ fn the_certificate_of_the_key_is_found_wherever_it_stands() {
 }
 
 #[test]
+fn of_two_certificates_of_one_key_the_one_that_holds_longest_counts() {
+    let key = Key::generate_for(&PKCS_RSA_SHA256).unwrap();
+    let until = |year: i32| {
+        let mut params = CertificateParams::new(vec!["operator.example".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        params.self_signed(&key).unwrap().pem()
+    };
+    let (ended, holds) = (until(2021), until(2096));
+    let key = key.serialize_pem();
+    let expected = Certificate::from_pem(holds.as_bytes(), key.as_bytes()).unwrap();
+    for both in [format!("{ended}{holds}"), format!("\u{feff}{holds}{ended}")] {
+        let found = Certificate::from_pem(both.as_bytes(), key.as_bytes()).unwrap();
+        assert_eq!(found.thumbprint(), expected.thumbprint());
+    }
+}
+
+#[test]
 fn what_entra_could_not_take_is_refused_with_its_own_word() {
     let (certificate, key) = certified(&PKCS_RSA_SHA256);
     let (ec_certificate, ec_key) = certified(&PKCS_ECDSA_P256_SHA256);

@@ -121,7 +121,12 @@ pub fn classify_metadata(status: u16, headers: &HeaderMap, body: &[u8], named: b
         400 if !error.is_empty() => TokenFailureKind::Rejected,
         _ => TokenFailureKind::Unavailable,
     };
+    let aadsts = answer.as_ref().and_then(aadsts);
     let message = match kind {
+        TokenFailureKind::Rejected if error == "invalid_resource" => {
+            "The metadata service has no token for this cloud's Graph: check spec.cloud".to_owned()
+        }
+        TokenFailureKind::Rejected if error != "invalid_request" || aadsts.is_some() => rejected(error, aadsts),
         TokenFailureKind::Rejected if named => {
             "The node has no managed identity with this client id: assign the identity to the node, or mend spec.clientId"
                 .to_owned()
@@ -137,7 +142,7 @@ pub fn classify_metadata(status: u16, headers: &HeaderMap, body: &[u8], named: b
         kind,
         status: Some(status),
         error: text::clean(error, CODE_CHARS),
-        aadsts: None,
+        aadsts,
         trace_id: None,
         message,
         retry_after: match kind {

@@ -21,7 +21,7 @@ const ROWS: [Row; 21] = [
     ("licence", 400, "BadRequest", "Request not applicable to target tenant", Wrap::Intune, "TenantNotLicensed", Says::Whole(NOT_LICENSED)),
     ("licence-401", 401, "UnknownError", "Request not applicable to target tenant", Wrap::Twice, "TenantNotLicensed", Says::Whole(NOT_LICENSED)),
     ("licence-403", 403, "Forbidden", "The tenant is not licensed for Intune.", Wrap::Plain, "TenantNotLicensed", Says::Whole(NOT_LICENSED)),
-    ("token", 401, "InvalidAuthenticationToken", "Access token validation failure.", Wrap::Plain, "PermissionDenied", Says::AppOnly("Access token validation failure.")),
+    ("token", 401, "InvalidAuthenticationToken", "Access token validation failure.", Wrap::Plain, "PermissionDenied", Says::Whole("Graph does not take the token that Entra has just given: check spec.cloud, the clock of the operator's node and the tenant's Conditional Access. Graph says: Access token validation failure.")),
     ("nested", 401, "UnknownError", "Operation is restricted.", Wrap::Twice, "PermissionDenied", Says::AppOnly("Operation is restricted.")),
     ("role", 403, "Forbidden", "Application is not authorized to perform this operation.", Wrap::Plain, "PermissionDenied", Says::AppOnly("Application is not authorized to perform this operation.")),
     ("principal", 401, "Authorization_IdentityNotFound", "No such identity", Wrap::Plain, "PrincipalNotFound", Says::Whole(NO_PRINCIPAL)),

@@ -86,7 +86,7 @@ async fn what_is_no_certificate_with_its_key_is_told_before_any_request() -> any
             "of-others",
             leaf,
             &other.key_pkcs8_pem,
-            "no certificate in tls.crt belongs to the key",
+            "no certificate belongs to the key",
         ),
         ("swapped", &own.key_pkcs8_pem, leaf, "no private key in PEM"),
     ];

@@ -78,7 +78,11 @@ async fn whatever_the_metadata_service_answers_has_its_reason_and_heals() -> any
     let html = Answer::status(200)
         .header("Content-Type", "text/html")
         .body(Body::Text("<html>blocked</html>".to_owned()));
-    let cases: [(Answer, &str, &str); 7] = [
+    let other = json!({"error": "invalid_resource", "error_description": "AADSTS500011: The resource principal was not found."});
+    let odd = json!({"error": "unauthorized_client", "error_description": "AADSTS700016: Application was not found."});
+    let cases: [(Answer, &str, &str); 9] = [
+        (Answer::json(400, other), "CredentialsRejected", "check spec.cloud"),
+        (Answer::json(400, odd), "CredentialsRejected", "AADSTS700016"),
         (Answer::json(400, refused), "CredentialsRejected", "spec.clientId"),
         (html, "GraphUnavailable", "look for a proxy"),
         (Answer::status(404), "GraphUnavailable", "HTTP 404"),

@@ -218,7 +218,7 @@ async fn what_entra_holds_against_a_federated_token_is_told_with_what_to_do() ->
     let graph = world.graph();
     graph.set_issuer("https://issuer.example", keys)?;
     let cases = [
-        (Vec::new(), "AADSTS70025", "invalid_client"),
+        (Vec::new(), "AADSTS70025", "has no federated credential"),
         (
             other(|credential| credential.issuer = "https://issuer.example".to_owned()),
             "AADSTS700211",

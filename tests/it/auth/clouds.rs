@@ -7,7 +7,6 @@ use graph_simulator::{FederatedCredential, Options, Request, Server, certificate
 use harness::{CLIENT_SECRET, OPERATOR, Proxy, Scratch, World};
 use serde_json::json;
 
-use super::connection_with;
 use super::operator_token::project_for;
 use crate::binary::Running;
 
@@ -51,7 +50,9 @@ async fn every_kind(world: &World, folder: &Scratch, place: &Place) -> anyhow::R
             "operator" => json!({"operatorIdentity": {}}),
             _ => json!({"managedIdentity": {}}),
         };
-        connection_with(world, kind, auth, json!({"cloud": place.cloud})).await?;
+        world
+            .connection(kind, json!({"auth": auth, "cloud": place.cloud}))
+            .await?;
     }
     Ok(())
 }

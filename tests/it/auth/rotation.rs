@@ -8,7 +8,6 @@ use graph_simulator::{App, Options, Request, certificate};
 use harness::{AUDIENCE, CLIENT_SECRET, OPERATOR, PATIENCE, Scratch, WRITE_ROLE, World};
 use serde_json::json;
 
-use super::connection_with;
 use super::operator_token::project;
 use crate::history::{History, of};
 
@@ -46,7 +45,9 @@ async fn stage(world: &World) -> anyhow::Result<()> {
         let client = client_id(world, kind);
         let app = App::with_secret(CLIENT_SECRET).roles([WRITE_ROLE]);
         world.graph().add_app(&world.tenant, &client, app);
-        connection_with(world, kind, auth(kind), json!({"clientId": client})).await?;
+        world
+            .connection(kind, json!({"auth": auth(kind), "clientId": client}))
+            .await?;
         for number in 0..2 {
             let id = format!("aaaaaaaa-1111-4111-8111-0000000{place}000{number}");
             world.row(&id, &format!("Example Partner {place}{number}"))?;

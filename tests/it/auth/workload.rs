@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{P1, assertions, connection, connection_with, partner_of, told};
+use super::{P1, assertions, connection, partner_of, told};
 
 /// How a ServiceAccount is named.
 fn by(account: &str) -> Value {
@@ -71,7 +71,9 @@ async fn each_cloud_gets_a_token_for_its_own_audience() -> anyhow::Result<()> {
         let name = format!("in-{}", cloud.to_lowercase());
         world.account(&name, &world.client_id).await?;
         world.consent_to_account(&name).await?;
-        connection_with(&world, &name, by(&name), json!({"cloud": cloud})).await?;
+        world
+            .connection(&name, json!({"auth": by(&name), "cloud": cloud}))
+            .await?;
         trusted.push(FederatedCredential {
             issuer: issuer.clone(),
             subject: format!("system:serviceaccount:{}:{name}", world.namespace),

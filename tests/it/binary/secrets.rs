@@ -106,9 +106,9 @@ async fn every_kind(world: &World, folder: &Scratch) -> anyhow::Result<Vec<Strin
     for kind in KINDS {
         let auth = match kind {
             "secret" => json!({"clientSecret": {"secretRef": {"name": kind}}}),
-            "certificate" => json!({"clientSecret": null, "clientCertificate": {"secretRef": {"name": kind}}}),
-            "operator" => json!({"clientSecret": null, "operatorIdentity": {}}),
-            _ => json!({"clientSecret": null, "managedIdentity": {}}),
+            "certificate" => json!({"clientCertificate": {"secretRef": {"name": kind}}}),
+            "operator" => json!({"operatorIdentity": {}}),
+            _ => json!({"managedIdentity": {}}),
         };
         if ["secret", "certificate"].contains(&kind) {
             world.consent(kind).await?;

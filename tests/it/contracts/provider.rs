@@ -76,7 +76,7 @@ async fn a_certificate_is_taken_and_one_of_another_key_is_refused() -> Result<()
     let secret = json!({"tls.crt": stranger.certificate_pem, "tls.key": stranger.key_pkcs8_pem});
     world.secret("graph", secret).await?;
     world.consent("graph").await?;
-    let auth = json!({"auth": {"clientSecret": null, "clientCertificate": {"secretRef": {"name": "graph"}}}});
+    let auth = json!({"auth": {"clientCertificate": {"secretRef": {"name": "graph"}}}});
     world.connection("contoso", auth).await?;
     world.start_with(config(&world, &provider)).await?;
     world.connection_is("contoso", "False", "CredentialsRejected").await?;

@@ -169,7 +169,7 @@ impl Attempt<'_> {
             By::Secret(secret) => (json!({"client-secret": secret}), json!({"clientSecret": reference})),
             By::Certificate(certified) => (
                 json!({"tls.crt": certified.certificate_pem, "tls.key": certified.key_pkcs8_pem}),
-                json!({"clientSecret": null, "clientCertificate": reference}),
+                json!({"clientCertificate": reference}),
             ),
         };
         world.secret(name, secret).await?;

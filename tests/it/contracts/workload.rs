@@ -48,7 +48,7 @@ async fn the_api_server_s_own_keys_verify_what_is_sent_to_entra() -> Result<()> 
     world.consent_to_account("graph").await?;
     let (issuer, keys) = world.issuer().await?;
     let subject = format!("system:serviceaccount:{}:graph", world.namespace);
-    let auth = json!({"auth": {"clientSecret": null, "workloadIdentity": {"serviceAccountRef": {"name": "graph"}}}});
+    let auth = json!({"auth": {"workloadIdentity": {"serviceAccountRef": {"name": "graph"}}}});
     world.connection("contoso", auth).await?;
     let trusted = json!({"jwks": keys, "issuer": issuer, "subject": subject, "audience": AUDIENCE});
     for wrong in [

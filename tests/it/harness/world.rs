@@ -234,13 +234,12 @@ impl World {
         self.connection("contoso", json!({})).await
     }
 
-    /// A connection of this world's tenant by the Secret `graph`; `spec` is merged over it.
+    /// A connection of this world's tenant by the Secret `graph`; `spec` is merged over it. An `auth` in it is the whole
+    /// of it, since a connection has one kind.
     pub async fn connection(&self, name: &str, spec: Value) -> anyhow::Result<()> {
-        let mut whole = json!({
-            "tenantId": self.tenant,
-            "clientId": self.client_id,
-            "auth": {"clientSecret": {"secretRef": {"name": "graph"}}},
-        });
+        let by_secret = || json!({"clientSecret": {"secretRef": {"name": "graph"}}});
+        let auth = spec.get("auth").cloned().unwrap_or_else(by_secret);
+        let mut whole = json!({"tenantId": self.tenant, "clientId": self.client_id, "auth": auth});
         merge(&mut whole, spec);
         let object = json!({"metadata": {"name": name}, "spec": whole});
         let api: Api<GraphConnection> = Api::namespaced(self.admin.clone(), &self.namespace);

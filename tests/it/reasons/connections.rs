@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use graph_simulator::{App, Request, Script};
-use harness::{AUDIENCE, CLIENT_SECRET, PATIENCE, WRITE_ROLE, World, kstatus, merge, wait_for};
+use harness::{AUDIENCE, CLIENT_SECRET, PATIENCE, WRITE_ROLE, World, kstatus, wait_for};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -78,19 +78,14 @@ impl Gallery {
 
     /// How a connection signs in.
     fn auth(name: &str) -> Value {
-        let other = match name {
+        match name {
             "identitynotallowed" => json!({"operatorIdentity": {}}),
             "accountnotfound" | "accountinvalid" => {
                 json!({"workloadIdentity": {"serviceAccountRef": {"name": name}}})
             }
-            name => {
-                let secret = if name == "secretnotfound" { "no-such" } else { name };
-                return json!({"clientSecret": {"secretRef": {"name": secret}}});
-            }
-        };
-        let mut auth = json!({"clientSecret": null});
-        merge(&mut auth, other);
-        auth
+            "secretnotfound" => json!({"clientSecret": {"secretRef": {"name": "no-such"}}}),
+            name => json!({"clientSecret": {"secretRef": {"name": name}}}),
+        }
     }
 
     /// What stands in a connection's Secret.

@@ -57,49 +57,6 @@ async fn a_service_account_signs_in_with_a_token_made_for_each_exchange() -> any
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_cloud_gets_a_token_for_its_own_audience() -> anyhow::Result<()> {
-    let mut world = world("audiences").await?;
-    let (issuer, _) = world.issuer().await?;
-    let clouds = [
-        ("Global", "api://AzureADTokenExchange"),
-        ("USGov", "api://AzureADTokenExchangeUSGov"),
-        ("USGovDoD", "api://AzureADTokenExchangeUSGov"),
-        ("China", "api://AzureADTokenExchangeChina"),
-    ];
-    let mut trusted = Vec::new();
-    for (cloud, audience) in clouds {
-        let name = format!("in-{}", cloud.to_lowercase());
-        world.account(&name, &world.client_id).await?;
-        world.consent_to_account(&name).await?;
-        world
-            .connection(&name, json!({"auth": by(&name), "cloud": cloud}))
-            .await?;
-        trusted.push(FederatedCredential {
-            issuer: issuer.clone(),
-            subject: format!("system:serviceaccount:{}:{name}", world.namespace),
-            audience: audience.to_owned(),
-        });
-    }
-    world.graph().set_federated(&world.tenant, &world.client_id, trusted)?;
-    world.start().await?;
-    for (cloud, audience) in clouds {
-        let name = format!("in-{}", cloud.to_lowercase());
-        world.connection_is(&name, "True", "Connected").await?;
-        let sent = assertions(&world);
-        let own = sent.iter().find(|assertion| {
-            let subject = assertion["claims"]["sub"].as_str().unwrap_or_default();
-            subject.ends_with(&format!(":{name}"))
-        });
-        assert_eq!(
-            own.map(|own| own["claims"]["aud"].clone()),
-            Some(json!([audience])),
-            "{cloud}"
-        );
-    }
-    world.stop().await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_consent_the_message_has_the_two_lines_that_give_it() -> anyhow::Result<()> {
     let mut world = World::new("no-account-consent").await?;
     world.account("graph", &world.client_id).await?;

@@ -8,8 +8,6 @@ mod operator_token;
 mod rotation;
 mod workload;
 
-pub(crate) use operator_token::project;
-
 use compliance_partner_operator::api::{ComplianceManagementPartner, GraphConnection, condition};
 use graph_simulator::Request;
 use harness::{World, merge};

@@ -4,18 +4,13 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, ensure};
 use graph_simulator::{Answer, FederatedCredential, Request, Script};
-use harness::{AUDIENCE, PATIENCE, World, wait_for};
+use harness::{AUDIENCE, Kind, PATIENCE, World, auth, wait_for};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{P1, assertions, connection, partner_of, told};
-
-/// How a ServiceAccount is named.
-fn by(account: &str) -> Value {
-    json!({"workloadIdentity": {"serviceAccountRef": {"name": account}}})
-}
 
 /// An account that the operator may use, that stands for the app and that Entra trusts, and a connection by it.
 async fn world(name: &str) -> anyhow::Result<World> {
@@ -24,7 +19,7 @@ async fn world(name: &str) -> anyhow::Result<World> {
     world.consent_to_account("graph").await?;
     world.trust("graph", AUDIENCE).await?;
     world.graph().set_secrets(&world.tenant, &world.client_id, Vec::new())?;
-    connection(&world, "contoso", by("graph")).await?;
+    connection(&world, "contoso", auth(Kind::Account, "graph")).await?;
     Ok(world)
 }
 
@@ -61,7 +56,7 @@ async fn without_consent_the_message_has_the_two_lines_that_give_it() -> anyhow:
     let mut world = World::new("no-account-consent").await?;
     world.account("graph", &world.client_id).await?;
     world.trust("graph", AUDIENCE).await?;
-    connection(&world, "contoso", by("graph")).await?;
+    connection(&world, "contoso", auth(Kind::Account, "graph")).await?;
     world.start().await?;
     let refused = world.connection_is("contoso", "False", "AccessNotGranted").await?;
     assert!(world.graph().requests().is_empty());
@@ -116,7 +111,7 @@ async fn half_a_consent_is_told_too() -> anyhow::Result<()> {
         "apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": ["graph"], "verbs": ["get"],
     }]);
     world.grant("half", rules).await?;
-    connection(&world, "contoso", by("graph")).await?;
+    connection(&world, "contoso", auth(Kind::Account, "graph")).await?;
     world.start().await?;
     let refused = world.connection_is("contoso", "False", "AccessNotGranted").await?;
     ensure!(told(&refused).contains("serviceaccounts/token"), "{}", told(&refused));
@@ -130,7 +125,7 @@ async fn an_account_that_is_missing_or_of_another_app_is_told_and_heals() -> any
     let mut world = World::new("accounts").await?;
     world.consent_to_account("graph").await?;
     world.trust("graph", AUDIENCE).await?;
-    connection(&world, "contoso", by("graph")).await?;
+    connection(&world, "contoso", auth(Kind::Account, "graph")).await?;
     world.start().await?;
     let missing = world
         .connection_is("contoso", "False", "ServiceAccountNotFound")
@@ -163,12 +158,8 @@ async fn an_account_that_is_missing_or_of_another_app_is_told_and_heals() -> any
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_entra_holds_against_a_federated_token_is_told_with_what_to_do() -> anyhow::Result<()> {
     let mut world = world("federated").await?;
-    let (issuer, keys) = world.issuer().await?;
-    let right = FederatedCredential {
-        issuer: issuer.clone(),
-        subject: format!("system:serviceaccount:{}:graph", world.namespace),
-        audience: AUDIENCE.to_owned(),
-    };
+    let (_, keys) = world.issuer().await?;
+    let right = world.federated("graph", AUDIENCE).await?;
     let other = |change: fn(&mut FederatedCredential)| {
         let mut credential = right.clone();
         change(&mut credential);

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 
+use crate::credentials::{Kind, auth as auth_by};
 use crate::objects::{Creatable, merge, with_type};
 use crate::{ControlPlane, install_crds};
 
@@ -237,8 +238,8 @@ impl World {
     /// A connection of this world's tenant by the Secret `graph`; `spec` is merged over it. An `auth` in it is the whole
     /// of it, since a connection has one kind.
     pub async fn connection(&self, name: &str, spec: Value) -> anyhow::Result<()> {
-        let by_secret = || json!({"clientSecret": {"secretRef": {"name": "graph"}}});
-        let auth = spec.get("auth").cloned().unwrap_or_else(by_secret);
+        let auth = spec.get("auth").cloned();
+        let auth = auth.unwrap_or_else(|| auth_by(Kind::Secret, "graph"));
         let mut whole = json!({"tenantId": self.tenant, "clientId": self.client_id, "auth": auth});
         merge(&mut whole, spec);
         let object = json!({"metadata": {"name": name}, "spec": whole});

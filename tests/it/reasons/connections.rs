@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use graph_simulator::{App, Request, Script};
-use harness::{AUDIENCE, CLIENT_SECRET, PATIENCE, WRITE_ROLE, World, kstatus, wait_for};
+use harness::{AUDIENCE, CLIENT_SECRET, Kind, PATIENCE, WRITE_ROLE, World, auth, kstatus, wait_for};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -79,12 +79,10 @@ impl Gallery {
     /// How a connection signs in.
     fn auth(name: &str) -> Value {
         match name {
-            "identitynotallowed" => json!({"operatorIdentity": {}}),
-            "accountnotfound" | "accountinvalid" => {
-                json!({"workloadIdentity": {"serviceAccountRef": {"name": name}}})
-            }
-            "secretnotfound" => json!({"clientSecret": {"secretRef": {"name": "no-such"}}}),
-            name => json!({"clientSecret": {"secretRef": {"name": name}}}),
+            "identitynotallowed" => auth(Kind::Operator, name),
+            "accountnotfound" | "accountinvalid" => auth(Kind::Account, name),
+            "secretnotfound" => auth(Kind::Secret, "no-such"),
+            name => auth(Kind::Secret, name),
         }
     }
 

@@ -3,7 +3,9 @@
 // Indexing JSON is lenient: what is not there is null.
 #![allow(clippy::indexing_slicing)]
 
-use anyhow::ensure;
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, ensure};
 use compliance_partner_operator::api::{ComplianceManagementPartner, GraphConnection};
 use graph_simulator::{App, Request, Script};
 use harness::{CLIENT_SECRET, OPERATOR, PATIENCE, WRITE_ROLE, World, wait_for};
@@ -102,6 +104,33 @@ async fn nothing_is_told_in(world: &World, namespace: &str) -> anyhow::Result<()
     Ok(())
 }
 
+/// The digest of the secret that a token request carried.
+fn secret_of(request: &Request) -> Option<String> {
+    let body = request.body.as_ref()?;
+    body["client_secret"].as_str().map(str::to_owned)
+}
+
+/// Each request to Graph went out by a token that was got with the secret of this digest, and no other secret got one.
+fn only_one_secret_has_served(world: &World, right: &str) -> anyhow::Result<()> {
+    let requests = world.graph().requests();
+    let exchanges = requests.iter().filter(|request| request.is_token());
+    let (by_right, by_wrong): (Vec<&Request>, Vec<&Request>) =
+        exchanges.partition(|request| secret_of(request).as_deref() == Some(right));
+    ensure!(!by_wrong.is_empty(), "no other secret was ever sent");
+    for request in by_wrong {
+        ensure!(
+            request.status != Some(200) && request.issued_token.is_none(),
+            "{request:#?}"
+        );
+    }
+    let issued: BTreeSet<u64> = by_right.iter().filter_map(|request| request.issued_token).collect();
+    for request in requests.iter().filter(|request| request.is_graph()) {
+        let by_issued = request.token.is_some_and(|token| issued.contains(&token));
+        ensure!(by_issued && request.status != Some(401), "{issued:?}: {request:#?}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_with_the_same_ids_and_a_wrong_secret_sees_nothing() -> anyhow::Result<()> {
     let mut world = World::new("first").await?;
@@ -116,6 +145,8 @@ async fn a_namespace_with_the_same_ids_and_a_wrong_secret_sees_nothing() -> anyh
     config.timing.sync_interval = std::time::Duration::from_secs(1);
     world.start_with(config).await?;
     world.in_sync("jamf").await?;
+    let tokens = world.graph().requests_where(Request::is_token);
+    let right = tokens.first().and_then(secret_of).context("no secret was sent")?;
     intrude(&world, &second).await?;
 
     let connections: Api<GraphConnection> = Api::namespaced(world.admin.clone(), &second);
@@ -164,12 +195,7 @@ async fn a_namespace_with_the_same_ids_and_a_wrong_secret_sees_nothing() -> anyh
     }
     refused().await?;
     nothing_is_told_in(&world, &second).await?;
-    // Each request to Graph went out by a token that was got with the right secret.
-    let requests = world.graph().requests();
-    let wrong = requests
-        .iter()
-        .filter(|request| request.is_token() && request.status != Some(200));
-    ensure!(wrong.count() >= 1, "it was never asked for");
+    only_one_secret_has_served(&world, &right)?;
     assert_eq!(
         world.graph().row(&world.tenant, P1).unwrap_or_default()["iosOnboarded"],
         true

@@ -174,24 +174,9 @@ async fn a_namespace_with_the_same_ids_and_a_wrong_secret_sees_nothing() -> anyh
         let corrected = move |request: &Request| request.seq > seen && request.is_patch() && request.status.is_some();
         world.graph().wait_for_requests(corrected, 1, PATIENCE).await?;
         world.ask("gconn/contoso", &format!("round {round}")).await?;
-        let name = format!("{second}/contoso");
-        let annotation = format!("intune.msgraph.dev/reconcile-requested-at=round-{round}");
-        let args = [
-            "annotate",
-            "gconn",
-            "contoso",
-            "--overwrite",
-            "-n",
-            &second,
-            &annotation,
-        ];
-        world.plane.kubectl_ok(&args).await?;
-        wait_for(&format!("the echo of {name}"), PATIENCE, async || {
-            let echo = at(&connections.get("contoso").await?, "/status/lastHandledReconcileAt");
-            ensure!(echo == format!("round-{round}"), "{echo}");
-            Ok(())
-        })
-        .await?;
+        world
+            .connection_asked_in(&second, "contoso", &format!("round-{round}"))
+            .await?;
     }
     refused().await?;
     nothing_is_told_in(&world, &second).await?;

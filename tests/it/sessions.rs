@@ -222,16 +222,7 @@ async fn no_request_of_ours_ends_a_pause_that_entra_asks_for() -> anyhow::Result
     world.graph().script(Script::entra().answer(pause));
     world.start().await?;
     world.connection_is("contoso", "False", "Throttled").await?;
-    world.ask("gconn/contoso", "now").await?;
-    wait_for("the connection's echo", PATIENCE, async || {
-        let status = world.connections().get("contoso").await?.status.unwrap_or_default();
-        ensure!(
-            status.last_handled_reconcile_at.as_deref() == Some("now"),
-            "{status:#?}"
-        );
-        Ok(())
-    })
-    .await?;
+    world.connection_asked("contoso", "now").await?;
     assert_eq!(world.graph().count(Request::is_token), 1);
     world.stop().await
 }
@@ -462,14 +453,8 @@ async fn a_request_is_one_look_at_the_secret_and_is_echoed_once() -> anyhow::Res
     let position = world.plane.audit_position()?;
     let long = "y".repeat(300);
     for (value, echo) in [("first", "first"), (long.as_str(), &long[..256])] {
-        world.ask("gconn/contoso", value).await?;
-        wait_for("the echo", PATIENCE, async || {
-            let connection = world.connections().get("contoso").await?;
-            let told = at(&connection, "/status/lastHandledReconcileAt");
-            ensure!(told == echo, "{told}");
-            Ok(())
-        })
-        .await?;
+        let connection = world.connection_asked("contoso", value).await?;
+        assert_eq!(at(&connection, "/status/lastHandledReconcileAt"), echo);
         listings(&world, 2).await?;
     }
     wait_for("a look each", PATIENCE, async || {

@@ -49,7 +49,7 @@ pub use process::{Process, free_port, leashed};
 pub use proxy::{Proxy, Tunnel};
 pub use scratch::Scratch;
 pub use wait::{Observation, wait_for};
-pub use world::{CLIENT_SECRET, NEVER, OPERATOR, PATIENCE, WRITE_ROLE, World, checkout};
+pub use world::{CLIENT_SECRET, NEVER, OPERATOR, P1, PATIENCE, WRITE_ROLE, World, checkout};
 
 /// Makes aws-lc-rs the TLS provider of this process, as it is the operator's; any call but the first does nothing.
 pub fn install_tls_provider() {

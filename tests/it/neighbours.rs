@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, ensure};
 use compliance_partner_operator::api::{ComplianceManagementPartner, GraphConnection};
-use graph_simulator::{App, Request, Script};
-use harness::{CLIENT_SECRET, OPERATOR, PATIENCE, WRITE_ROLE, World, wait_for};
+use graph_simulator::{App, Options, Request, Script};
+use harness::{CLIENT_SECRET, OPERATOR, P1, PATIENCE, WRITE_ROLE, World, wait_for};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -17,8 +17,6 @@ use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::history::at;
-
-const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 
 /// What a second namespace has of its own: the same tenant and app, and a secret that is none.
 async fn intrude(world: &World, namespace: &str) -> anyhow::Result<()> {
@@ -133,12 +131,7 @@ fn only_one_secret_has_served(world: &World, right: &str) -> anyhow::Result<()> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_with_the_same_ids_and_a_wrong_secret_sees_nothing() -> anyhow::Result<()> {
-    let mut world = World::new("first").await?;
-    world.row(P1, "Example Partner")?;
-    world.connect().await?;
-    world
-        .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
-        .await?;
+    let mut world = World::with_partner("first", Options::default()).await?;
     let second = world.second_namespace().await?;
     let mut config = world.config();
     config.watch_namespaces.push(second.clone());

@@ -1,13 +1,12 @@
 //! Secrets and tokens stay where they are.
 
 use anyhow::ensure;
-use graph_simulator::{Answer, Body, Request, Script, certificate};
+use graph_simulator::{Answer, Body, Options, Request, Script, certificate};
 use harness::{AUDIENCE, Kind, PATIENCE, Proofs, Proxy, Scratch, World, wait_for};
 use serde_json::json;
 
 use super::Running;
 
-const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 const RIGHT: &str = "canary+right/secret&é";
 const WRONG: &str = "canary+wrong/secret&é";
 
@@ -23,14 +22,9 @@ const NOWHERE: [&str; 6] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_and_no_token_is_told_anywhere_at_the_most_talkative_level() -> anyhow::Result<()> {
-    let world = World::new("canaries").await?;
-    world.row(P1, "Example Partner")?;
-    world.connect().await?;
+    let world = World::with_partner("canaries", Options::default()).await?;
     world.graph().set_secret(&world.tenant, &world.client_id, RIGHT)?;
     world.secret("graph", json!({"client-secret": WRONG})).await?;
-    world
-        .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
-        .await?;
     let operator = Running::of(&world, &["--log-level", "trace"]).await?;
     world.connection_is("contoso", "False", "CredentialsRejected").await?;
 

@@ -42,6 +42,9 @@ pub const CLIENT_SECRET: &str = "a~b+c/d=e&f%20g h\"é";
 /// The name of the operator's ServiceAccount in a test's namespace.
 pub const OPERATOR: &str = "compliance-partner-operator";
 
+/// The id of the row that most tests are about.
+pub const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
+
 /// The root of the checkout.
 #[must_use]
 pub fn checkout() -> PathBuf {
@@ -86,6 +89,17 @@ impl World {
         let plane = install_crds().await?;
         let world = Self::ungranted(name, Arc::clone(plane), options).await?;
         world.grant_operator().await?;
+        Ok(world)
+    }
+
+    /// The same with one row, [`P1`], a connection `contoso`, and a partner `jamf` that differs from the row in
+    /// `iosOnboarded`.
+    pub async fn with_partner(name: &str, options: graph_simulator::Options) -> anyhow::Result<Self> {
+        let world = Self::with(name, options).await?;
+        world.row(P1, "Example Partner")?;
+        world.connect().await?;
+        let spec = json!({"partnerRef": {"id": P1}, "iosOnboarded": true});
+        world.partner("jamf", spec).await?;
         Ok(world)
     }
 

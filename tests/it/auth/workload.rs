@@ -61,13 +61,8 @@ async fn without_consent_the_message_has_the_two_lines_that_give_it() -> anyhow:
     let refused = world.connection_is("contoso", "False", "AccessNotGranted").await?;
     assert!(world.graph().requests().is_empty());
     let told = told(&refused);
-    let (_, lines) = told.split_once("kubectl ").context("no command")?;
-    let lines: Vec<&str> = lines.split(" && kubectl ").collect();
-    ensure!(lines.len() == 2, "{told}");
-    for line in lines {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        world.plane.kubectl_ok(&words).await?;
-    }
+    let run = world.plane.run_told(&told).await?;
+    ensure!(run.len() == 2, "{told}");
     world.connection_is("contoso", "True", "Connected").await?;
     // They grant no more than this: no other account's token, and no account is read or made.
     let operator = format!(
@@ -139,8 +134,6 @@ async fn an_account_that_is_missing_or_of_another_app_is_told_and_heals() -> any
     world.account("graph", "00000000-0000-4000-8000-000000000000").await?;
     let another = world.connection_is("contoso", "False", "ServiceAccountInvalid").await?;
     let told = told(&another);
-    // What stands there is run as it stands there.
-    let (_, line) = told.split_once("kubectl ").context("no command")?;
     let accounts: Api<ServiceAccount> = Api::namespaced(world.admin.clone(), &world.namespace);
     let bare = json!({"metadata": {"annotations": {"azure.workload.identity/client-id": null}}});
     accounts
@@ -149,8 +142,8 @@ async fn an_account_that_is_missing_or_of_another_app_is_told_and_heals() -> any
     world.ask("gconn/contoso", "without the annotation").await?;
     world.connection_is("contoso", "False", "ServiceAccountInvalid").await?;
     assert!(world.graph().requests().is_empty(), "a token went out for another app");
-    let words: Vec<&str> = line.split_whitespace().collect();
-    world.plane.kubectl_ok(&words).await?;
+    let run = world.plane.run_told(&told).await?;
+    ensure!(run.len() == 1, "{told}");
     world.connection_is("contoso", "True", "Connected").await?;
     world.stop().await
 }

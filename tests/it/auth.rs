@@ -8,8 +8,6 @@ mod operator_token;
 mod rotation;
 mod workload;
 
-pub(crate) use operator_token::project;
-
 use compliance_partner_operator::api::{ComplianceManagementPartner, GraphConnection, condition};
 use graph_simulator::Request;
 use harness::{World, merge};
@@ -17,22 +15,9 @@ use serde_json::{Value, json};
 
 const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 
-/// A connection by this kind of auth alone.
+/// A connection by this kind of auth.
 async fn connection(world: &World, name: &str, auth: Value) -> anyhow::Result<()> {
-    connection_with(world, name, auth, json!({})).await
-}
-
-/// The same with more in its spec.
-async fn connection_with(world: &World, name: &str, auth: Value, more: Value) -> anyhow::Result<()> {
-    let mut spec = more;
-    let mut kinds = json!({"clientSecret": null});
-    if let (Some(kinds), Value::Object(auth)) = (kinds.as_object_mut(), auth) {
-        kinds.extend(auth);
-    }
-    if let Some(spec) = spec.as_object_mut() {
-        spec.insert("auth".to_owned(), kinds);
-    }
-    world.connection(name, spec).await
+    world.connection(name, json!({"auth": auth})).await
 }
 
 /// One row, and a partner of this connection that differs from it in one field.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use compliance_partner_operator::api::GraphConnection;
-use graph_simulator::{Answer, App, Request, Script};
-use harness::{CLIENT_SECRET, PATIENCE, WRITE_ROLE, World, wait_for};
+use graph_simulator::{Answer, App, Options, Request, Script};
+use harness::{CLIENT_SECRET, P1, PATIENCE, WRITE_ROLE, World, wait_for};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
@@ -14,7 +14,6 @@ use serde_json::json;
 use crate::claims::copy_the_connection;
 use crate::history::History;
 
-const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 const OTHER_CLIENT: &str = "dddddddd-4444-4444-8444-000000000004";
 
 /// What was under way when the answer came was not told, in milliseconds.
@@ -22,16 +21,6 @@ const UNDER_WAY: u64 = 200;
 
 /// The time that the limits count by, less what clocks and timers round, in milliseconds.
 const SPAN: u64 = 19_990;
-
-async fn world(name: &str) -> anyhow::Result<World> {
-    let world = World::new(name).await?;
-    world.row(P1, "Example Partner")?;
-    world.connect().await?;
-    world
-        .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
-        .await?;
-    Ok(world)
-}
 
 /// Starts the operator with a poll each second, and the time that a pass has in a cluster.
 async fn start(world: &mut World, namespaces: &[&str]) -> anyhow::Result<()> {
@@ -63,7 +52,7 @@ fn is_own(request: &Request) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_that_is_reached_is_waited_for_by_all_connections_of_the_app_and_told_by_none() -> anyhow::Result<()> {
-    let mut world = world("reached").await?;
+    let mut world = World::with_partner("reached", Options::default()).await?;
     let other = world.second_namespace().await?;
     copy_the_connection(&world, &other).await?;
     let upper = world.client_id.to_ascii_uppercase();
@@ -121,7 +110,7 @@ async fn a_limit_that_is_reached_is_waited_for_by_all_connections_of_the_app_and
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_a_limit_is_near_edits_go_on_and_polls_wait() -> anyhow::Result<()> {
-    let mut world = world("near").await?;
+    let mut world = World::with_partner("near", Options::default()).await?;
     start(&mut world, &[]).await?;
     let told = told(&world, "0.85").await?;
     let seen = world.graph().last_seq();

@@ -438,7 +438,6 @@
 //!   `auth::certificate::a_clock_that_differs_from_entras_is_told_and_heals`,
 //!   `lib::graph::certificate::tests::what_entra_could_not_take_is_refused_with_its_own_word`
 //! - `workloadIdentity`: `auth::workload::a_service_account_signs_in_with_a_token_made_for_each_exchange`,
-//!   `auth::workload::each_cloud_gets_a_token_for_its_own_audience`,
 //!   `auth::workload::what_entra_holds_against_a_federated_token_is_told_with_what_to_do`,
 //!   `auth::workload::an_assertion_that_came_too_late_is_followed_by_a_new_one_at_once`
 //! - `ServiceAccountNotFound`, `ServiceAccountInvalid` and consent to an account:

@@ -3,6 +3,7 @@
 //! - [`ControlPlane`]: etcd, kube-apiserver and, where asked for, kube-controller-manager, on free ports of 127.0.0.1;
 //! - [`install_crds`]: the operator's own kinds on the control plane that all tests share;
 //! - [`Proxy`]: a forward proxy, which can refuse, cut and go silent;
+//! - [`Kind`]: the kinds of `auth`, and all that a connection by each of them takes;
 //! - [`Process`]: a program that is killed when it is dropped and when the test process dies;
 //! - [`kstatus`]: what Helm 4 and Flux take an object for;
 //! - [`wait_for`]: polls a condition until a deadline; there is no other way to wait here;
@@ -16,6 +17,8 @@ mod certificates;
 mod control_plane;
 #[path = "harness/crds.rs"]
 mod crds;
+#[path = "harness/credentials.rs"]
+mod credentials;
 #[path = "harness/federation.rs"]
 mod federation;
 #[path = "harness/kstatus.rs"]
@@ -38,6 +41,7 @@ mod world;
 pub use certificates::{Authority, Identity};
 pub use control_plane::{ControlPlane, Options, ensured};
 pub use crds::{CRD_NAMES, crds_folder, install_crds};
+pub use credentials::{Kind, Proofs, auth, tls};
 pub use federation::AUDIENCE;
 pub use kstatus::{Kstatus, kstatus};
 pub use objects::merge;
@@ -45,7 +49,7 @@ pub use process::{Process, free_port, leashed};
 pub use proxy::{Proxy, Tunnel};
 pub use scratch::Scratch;
 pub use wait::{Observation, wait_for};
-pub use world::{CLIENT_SECRET, NEVER, OPERATOR, PATIENCE, WRITE_ROLE, World, checkout};
+pub use world::{CLIENT_SECRET, NEVER, OPERATOR, P1, PATIENCE, WRITE_ROLE, World, checkout};
 
 /// Makes aws-lc-rs the TLS provider of this process, as it is the operator's; any call but the first does nothing.
 pub fn install_tls_provider() {

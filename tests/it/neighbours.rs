@@ -3,10 +3,12 @@
 // Indexing JSON is lenient: what is not there is null.
 #![allow(clippy::indexing_slicing)]
 
-use anyhow::ensure;
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, ensure};
 use compliance_partner_operator::api::{ComplianceManagementPartner, GraphConnection};
-use graph_simulator::{App, Request, Script};
-use harness::{CLIENT_SECRET, OPERATOR, PATIENCE, WRITE_ROLE, World, wait_for};
+use graph_simulator::{App, Options, Request, Script};
+use harness::{CLIENT_SECRET, OPERATOR, P1, PATIENCE, WRITE_ROLE, World, wait_for};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -15,8 +17,6 @@ use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::history::at;
-
-const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 
 /// What a second namespace has of its own: the same tenant and app, and a secret that is none.
 async fn intrude(world: &World, namespace: &str) -> anyhow::Result<()> {
@@ -102,20 +102,44 @@ async fn nothing_is_told_in(world: &World, namespace: &str) -> anyhow::Result<()
     Ok(())
 }
 
+/// The digest of the secret that a token request carried.
+fn secret_of(request: &Request) -> Option<String> {
+    let body = request.body.as_ref()?;
+    body["client_secret"].as_str().map(str::to_owned)
+}
+
+/// Each request to Graph went out by a token that was got with the secret of this digest, and no other secret got one.
+fn only_one_secret_has_served(world: &World, right: &str) -> anyhow::Result<()> {
+    let requests = world.graph().requests();
+    let exchanges = requests.iter().filter(|request| request.is_token());
+    let (by_right, by_wrong): (Vec<&Request>, Vec<&Request>) =
+        exchanges.partition(|request| secret_of(request).as_deref() == Some(right));
+    ensure!(!by_wrong.is_empty(), "no other secret was ever sent");
+    for request in by_wrong {
+        ensure!(
+            request.status != Some(200) && request.issued_token.is_none(),
+            "{request:#?}"
+        );
+    }
+    let issued: BTreeSet<u64> = by_right.iter().filter_map(|request| request.issued_token).collect();
+    for request in requests.iter().filter(|request| request.is_graph()) {
+        let by_issued = request.token.is_some_and(|token| issued.contains(&token));
+        ensure!(by_issued && request.status != Some(401), "{issued:?}: {request:#?}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_with_the_same_ids_and_a_wrong_secret_sees_nothing() -> anyhow::Result<()> {
-    let mut world = World::new("first").await?;
-    world.row(P1, "Example Partner")?;
-    world.connect().await?;
-    world
-        .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
-        .await?;
+    let mut world = World::with_partner("first", Options::default()).await?;
     let second = world.second_namespace().await?;
     let mut config = world.config();
     config.watch_namespaces.push(second.clone());
     config.timing.sync_interval = std::time::Duration::from_secs(1);
     world.start_with(config).await?;
     world.in_sync("jamf").await?;
+    let tokens = world.graph().requests_where(Request::is_token);
+    let right = tokens.first().and_then(secret_of).context("no secret was sent")?;
     intrude(&world, &second).await?;
 
     let connections: Api<GraphConnection> = Api::namespaced(world.admin.clone(), &second);
@@ -143,33 +167,13 @@ async fn a_namespace_with_the_same_ids_and_a_wrong_secret_sees_nothing() -> anyh
         let corrected = move |request: &Request| request.seq > seen && request.is_patch() && request.status.is_some();
         world.graph().wait_for_requests(corrected, 1, PATIENCE).await?;
         world.ask("gconn/contoso", &format!("round {round}")).await?;
-        let name = format!("{second}/contoso");
-        let annotation = format!("intune.msgraph.dev/reconcile-requested-at=round-{round}");
-        let args = [
-            "annotate",
-            "gconn",
-            "contoso",
-            "--overwrite",
-            "-n",
-            &second,
-            &annotation,
-        ];
-        world.plane.kubectl_ok(&args).await?;
-        wait_for(&format!("the echo of {name}"), PATIENCE, async || {
-            let echo = at(&connections.get("contoso").await?, "/status/lastHandledReconcileAt");
-            ensure!(echo == format!("round-{round}"), "{echo}");
-            Ok(())
-        })
-        .await?;
+        world
+            .connection_asked_in(&second, "contoso", &format!("round-{round}"))
+            .await?;
     }
     refused().await?;
     nothing_is_told_in(&world, &second).await?;
-    // Each request to Graph went out by a token that was got with the right secret.
-    let requests = world.graph().requests();
-    let wrong = requests
-        .iter()
-        .filter(|request| request.is_token() && request.status != Some(200));
-    ensure!(wrong.count() >= 1, "it was never asked for");
+    only_one_secret_has_served(&world, &right)?;
     assert_eq!(
         world.graph().row(&world.tenant, P1).unwrap_or_default()["iosOnboarded"],
         true

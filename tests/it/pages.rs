@@ -5,12 +5,11 @@
 
 use anyhow::ensure;
 use graph_simulator::{Action, Answer, App, Options, Request, Script};
-use harness::{CLIENT_SECRET, PATIENCE, WRITE_ROLE, World};
+use harness::{CLIENT_SECRET, P1, WRITE_ROLE, World};
 use serde_json::{Value, json};
 
 use crate::history::at;
 
-const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 const COLLECTION: &str = "/v1.0/deviceManagement/complianceManagementPartners";
 
 /// A tenant of its own with so many rows, `Partner 0` and so on.
@@ -233,10 +232,9 @@ async fn many_that_are_looked_for_by_name_share_one_listing() -> anyhow::Result<
     world.stop().await
 }
 
+/// One row, and a partner that agrees with it.
 async fn one(name: &str) -> anyhow::Result<World> {
-    let world = World::new(name).await?;
-    world.row(P1, "Example Partner")?;
-    world.connect().await?;
+    let world = World::with_partner(name, Options::default()).await?;
     world
         .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": false}))
         .await?;
@@ -355,6 +353,5 @@ async fn a_success_with_an_error_in_it_is_none_and_is_looked_after() -> anyhow::
             .collect();
         assert_eq!(methods, ["GET", "PATCH", "GET"]);
     }
-    world.graph().wait_for_requests(Request::is_patch, 1, PATIENCE).await?;
     world.stop().await
 }

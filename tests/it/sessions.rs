@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use graph_simulator::{Answer, App, Options, Request, Script};
-use harness::{CLIENT_SECRET, OPERATOR, PATIENCE, WRITE_ROLE, World, wait_for};
+use harness::{CLIENT_SECRET, OPERATOR, P1, PATIENCE, WRITE_ROLE, World, wait_for};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -13,18 +13,7 @@ use serde_json::{Value, json};
 
 use crate::history::at;
 
-const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 const OTHER_CLIENT: &str = "dddddddd-4444-4444-8444-000000000003";
-
-async fn world(name: &str, options: Options) -> anyhow::Result<World> {
-    let world = World::with(name, options).await?;
-    world.row(P1, "Example Partner")?;
-    world.connect().await?;
-    world
-        .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
-        .await?;
-    Ok(world)
-}
 
 fn secrets(world: &World) -> Api<Secret> {
     Api::namespaced(world.admin.clone(), &world.namespace)
@@ -80,7 +69,7 @@ async fn corrects(world: &World) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_connected_nobody_looks_at_the_secret_and_it_may_even_go() -> anyhow::Result<()> {
-    let mut world = world("no-timer", Options::default()).await?;
+    let mut world = World::with_partner("no-timer", Options::default()).await?;
     world.start_polling().await?;
     world.in_sync("jamf").await?;
     listings(&world, 3).await?;
@@ -103,7 +92,7 @@ async fn each_exchange_reads_the_secret_as_it_is_then() -> anyhow::Result<()> {
         expires_in: 6,
         ..Options::default()
     };
-    let mut world = world("each-exchange", options).await?;
+    let mut world = World::with_partner("each-exchange", options).await?;
     world.start_polling().await?;
     world.in_sync("jamf").await?;
     // Rotated in Entra and in the Secret, and nobody is told.
@@ -156,7 +145,7 @@ async fn each_exchange_reads_the_secret_as_it_is_then() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_secret_is_looked_at_for_as_long_as_it_can_mend_something() -> anyhow::Result<()> {
-    let mut world = world("timer", Options::default()).await?;
+    let mut world = World::with_partner("timer", Options::default()).await?;
     secrets(&world).delete("graph", &DeleteParams::default()).await?;
     world.start_polling().await?;
     world.connection_is("contoso", "False", "SecretNotFound").await?;
@@ -184,7 +173,7 @@ async fn the_secret_is_looked_at_for_as_long_as_it_can_mend_something() -> anyho
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_secret_is_tried_again_after_its_backoff_alone() -> anyhow::Result<()> {
-    let mut world = world("refused-again", Options::default()).await?;
+    let mut world = World::with_partner("refused-again", Options::default()).await?;
     world
         .secret("graph", json!({"client-secret": "not known to Entra yet"}))
         .await?;
@@ -217,28 +206,19 @@ async fn a_refused_secret_is_tried_again_after_its_backoff_alone() -> anyhow::Re
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_of_ours_ends_a_pause_that_entra_asks_for() -> anyhow::Result<()> {
-    let mut world = world("entras-pause", Options::default()).await?;
+    let mut world = World::with_partner("entras-pause", Options::default()).await?;
     let pause = Answer::status(429).header("Retry-After", "3600");
     world.graph().script(Script::entra().answer(pause));
     world.start().await?;
     world.connection_is("contoso", "False", "Throttled").await?;
-    world.ask("gconn/contoso", "now").await?;
-    wait_for("the connection's echo", PATIENCE, async || {
-        let status = world.connections().get("contoso").await?.status.unwrap_or_default();
-        ensure!(
-            status.last_handled_reconcile_at.as_deref() == Some("now"),
-            "{status:#?}"
-        );
-        Ok(())
-    })
-    .await?;
+    world.connection_asked("contoso", "now").await?;
     assert_eq!(world.graph().count(Request::is_token), 1);
     world.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_other_secret_is_read_or_can_be() -> anyhow::Result<()> {
-    let mut world = world("one-secret", Options::default()).await?;
+    let mut world = World::with_partner("one-secret", Options::default()).await?;
     world.secret("other", json!({"client-secret": CLIENT_SECRET})).await?;
     let elsewhere = world.second_namespace().await?;
     let auth = json!({"clientSecret": {"secretRef": {"name": "other"}}});
@@ -306,7 +286,7 @@ async fn no_other_secret_is_read_or_can_be() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_serves_nobody_but_the_connection_that_got_it() -> anyhow::Result<()> {
-    let mut world = world("own-token", Options::default()).await?;
+    let mut world = World::with_partner("own-token", Options::default()).await?;
     world.secret("wrong", json!({"client-secret": "wrong"})).await?;
     world.consent("wrong").await?;
     let auth = json!({"clientSecret": {"secretRef": {"name": "wrong"}}});
@@ -350,7 +330,7 @@ async fn a_token_serves_nobody_but_the_connection_that_got_it() -> anyhow::Resul
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edit_or_a_new_connection_begins_a_session_of_its_own() -> anyhow::Result<()> {
-    let mut world = world("own-session", Options::default()).await?;
+    let mut world = World::with_partner("own-session", Options::default()).await?;
     let app = App::with_secret(CLIENT_SECRET).roles([WRITE_ROLE]);
     world.graph().add_app(&world.tenant, OTHER_CLIENT, app);
     world.start().await?;
@@ -385,7 +365,7 @@ async fn an_edit_or_a_new_connection_begins_a_session_of_its_own() -> anyhow::Re
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_token_is_asked_for_at_a_time_however_many_want_it() -> anyhow::Result<()> {
-    let mut world = world("one-token", Options::default()).await?;
+    let mut world = World::with_partner("one-token", Options::default()).await?;
     for number in 0..20 {
         let id = format!("aaaaaaaa-1111-4111-8111-0000000004{number:02}");
         world.row(&id, &format!("Partner {number}"))?;
@@ -434,7 +414,7 @@ async fn one_token_is_asked_for_at_a_time_however_many_want_it() -> anyhow::Resu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_of_two_tokens_running_is_told_and_not_repeated() -> anyhow::Result<()> {
-    let mut world = world("two-tokens", Options::default()).await?;
+    let mut world = World::with_partner("two-tokens", Options::default()).await?;
     let body = json!({"error": {"code": "InvalidAuthenticationToken", "message": "Not for you."}});
     let script = world.graph().script(Script::graph().answer(Answer::json(401, body)));
     let mut config = world.config();
@@ -455,21 +435,15 @@ async fn a_refusal_of_two_tokens_running_is_told_and_not_repeated() -> anyhow::R
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_one_look_at_the_secret_and_is_echoed_once() -> anyhow::Result<()> {
-    let mut world = world("asked-connection", Options::default()).await?;
+    let mut world = World::with_partner("asked-connection", Options::default()).await?;
     world.start_polling().await?;
     world.in_sync("jamf").await?;
     listings(&world, 1).await?;
     let position = world.plane.audit_position()?;
     let long = "y".repeat(300);
     for (value, echo) in [("first", "first"), (long.as_str(), &long[..256])] {
-        world.ask("gconn/contoso", value).await?;
-        wait_for("the echo", PATIENCE, async || {
-            let connection = world.connections().get("contoso").await?;
-            let told = at(&connection, "/status/lastHandledReconcileAt");
-            ensure!(told == echo, "{told}");
-            Ok(())
-        })
-        .await?;
+        let connection = world.connection_asked("contoso", value).await?;
+        assert_eq!(at(&connection, "/status/lastHandledReconcileAt"), echo);
         listings(&world, 2).await?;
     }
     wait_for("a look each", PATIENCE, async || {
@@ -490,7 +464,7 @@ async fn a_request_is_one_look_at_the_secret_and_is_echoed_once() -> anyhow::Res
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edit_of_a_connection_is_judged_for_its_own_generation() -> anyhow::Result<()> {
-    let mut world = world("generations", Options::default()).await?;
+    let mut world = World::with_partner("generations", Options::default()).await?;
     world.start().await?;
     world.in_sync("jamf").await?;
     let judged = async |status: &str, reason: &str, generation: i64| {
@@ -523,7 +497,7 @@ async fn an_edit_of_a_connection_is_judged_for_its_own_generation() -> anyhow::R
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_status_lists_follows_the_tenant() -> anyhow::Result<()> {
-    let mut world = world("listed", Options::default()).await?;
+    let mut world = World::with_partner("listed", Options::default()).await?;
     world.start_polling().await?;
     world.in_sync("jamf").await?;
     let listed = async |expected: Value| {
@@ -555,7 +529,7 @@ async fn a_collection_that_takes_too_long_to_list_is_told_as_an_outage() -> anyh
         graph_delay: Duration::from_millis(400),
         ..Options::default()
     };
-    let mut world = world("slow-pages", options).await?;
+    let mut world = World::with_partner("slow-pages", options).await?;
     for number in 0..9 {
         world.row(&format!("row-{number}"), &format!("Partner {number}"))?;
     }
@@ -584,7 +558,7 @@ async fn a_collection_that_takes_too_long_to_list_is_told_as_an_outage() -> anyh
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_is_kept_by_all_connections_of_an_app_and_by_no_other() -> anyhow::Result<()> {
-    let mut world = world("shared-pause", Options::default()).await?;
+    let mut world = World::with_partner("shared-pause", Options::default()).await?;
     world.connection("twin", json!({})).await?;
     world.start_polling().await?;
     world.in_sync("jamf").await?;

@@ -2,11 +2,10 @@
 
 use anyhow::ensure;
 use graph_simulator::{Answer, Body, Options, Request, Script};
-use harness::{NEVER, PATIENCE, WRITE_ROLE, World, wait_for};
+use harness::{NEVER, WRITE_ROLE, World};
 use serde_json::{Value, json};
 
 use super::{graph, tenant, told};
-use crate::history::at;
 
 const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 
@@ -157,22 +156,10 @@ async fn where_entra_says_that_we_loop_many_resources_ask_once_a_slow_retry() ->
     }
     assert_eq!(world.graph().count(Request::is_token), 1);
     // Somebody who asks for an attempt gets one.
-    let echo = async |value: &str| {
-        world.ask("gconn/contoso", value).await?;
-        wait_for("the connection's echo", PATIENCE, async || {
-            let echo = at(
-                &world.connections().get("contoso").await?,
-                "/status/lastHandledReconcileAt",
-            );
-            ensure!(echo == value, "{echo}");
-            Ok(())
-        })
-        .await
-    };
-    echo("once more").await?;
+    world.connection_asked("contoso", "once more").await?;
     assert_eq!(world.graph().count(Request::is_token), 2);
     world.graph().remove_script(looping);
-    echo("well").await?;
+    world.connection_asked("contoso", "well").await?;
     world.in_sync("jamf").await?;
     assert_eq!(world.graph().count(Request::is_token), 3);
     world.stop().await

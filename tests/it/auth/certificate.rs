@@ -2,16 +2,11 @@
 
 use anyhow::ensure;
 use graph_simulator::{Certified, Request, certificate};
-use harness::{PATIENCE, World, wait_for};
+use harness::{Kind, PATIENCE, World, auth, tls, wait_for};
 use k8s_openapi::jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{assertions, connection, partner_of, told};
-
-/// How a certificate is named.
-fn by(secret: &str) -> Value {
-    json!({"clientCertificate": {"secretRef": {"name": secret}}})
-}
 
 /// A Secret with these two entries, the consent to read it, and a connection of its name.
 async fn stored(world: &World, name: &str, certificates: &str, key: &str) -> anyhow::Result<()> {
@@ -19,7 +14,7 @@ async fn stored(world: &World, name: &str, certificates: &str, key: &str) -> any
         .secret(name, json!({"tls.crt": certificates, "tls.key": key}))
         .await?;
     world.consent(name).await?;
-    connection(world, name, by(name)).await
+    connection(world, name, auth(Kind::Certificate, name)).await
 }
 
 /// Has Entra know these certificates as the app's, and no secret.
@@ -95,7 +90,7 @@ async fn what_is_no_certificate_with_its_key_is_told_before_any_request() -> any
     }
     world.secret("opaque", json!({"client-secret": "x"})).await?;
     world.consent("opaque").await?;
-    connection(&world, "opaque", by("opaque")).await?;
+    connection(&world, "opaque", auth(Kind::Certificate, "opaque")).await?;
     world.start().await?;
     for (name, .., says) in &cases {
         let connection = world.connection_is(name, "False", "SecretInvalid").await?;
@@ -111,9 +106,8 @@ async fn what_is_no_certificate_with_its_key_is_told_before_any_request() -> any
 
     // It heals without an edit of the connection.
     registered(&world, &[&own])?;
-    let whole = json!({"tls.crt": leaf, "tls.key": own.key_pkcs8_pem});
-    world.secret("of-others", whole.clone()).await?;
-    world.secret("opaque", whole).await?;
+    world.secret("of-others", tls(&own)).await?;
+    world.secret("opaque", tls(&own)).await?;
     world.connection_is("of-others", "True", "Connected").await?;
     world.connection_is("opaque", "True", "Connected").await?;
     world.stop().await

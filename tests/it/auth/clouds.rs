@@ -3,15 +3,19 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, ensure};
-use graph_simulator::{FederatedCredential, Options, Request, Server, certificate};
-use harness::{CLIENT_SECRET, OPERATOR, Proxy, Scratch, World};
+use graph_simulator::{Options, Request, Server, certificate};
+use harness::{CLIENT_SECRET, Kind, OPERATOR, Proofs, Proxy, Scratch, World};
 use serde_json::json;
 
-use super::connection_with;
-use super::operator_token::project_for;
 use crate::binary::Running;
 
-const KINDS: [&str; 5] = ["secret", "certificate", "account", "operator", "node"];
+const KINDS: [Kind; 5] = [
+    Kind::Secret,
+    Kind::Certificate,
+    Kind::Account,
+    Kind::Operator,
+    Kind::Node,
+];
 
 /// A cloud as Microsoft's "National cloud deployments" has it.
 struct Place {
@@ -23,35 +27,16 @@ struct Place {
 
 /// An app that all five kinds of auth prove to be, and a connection in this cloud by each of them.
 async fn every_kind(world: &World, folder: &Scratch, place: &Place) -> anyhow::Result<()> {
-    let graph = world.graph();
     let own = certificate("operator")?;
-    graph.set_certificates(&world.tenant, &world.client_id, vec![own.certificate_pem.clone()])?;
-    graph.assign_identity(&world.tenant, &world.client_id, false)?;
-    let (issuer, keys) = world.issuer().await?;
-    graph.set_issuer(&issuer, keys)?;
-    let trusted = ["account", OPERATOR].map(|account| FederatedCredential {
-        issuer: issuer.clone(),
-        subject: format!("system:serviceaccount:{}:{account}", world.namespace),
-        audience: place.audience.to_owned(),
-    });
-    graph.set_federated(&world.tenant, &world.client_id, trusted.into())?;
-    project_for(world, folder, 1, place.audience).await?;
-    world.secret("secret", json!({"client-secret": CLIENT_SECRET})).await?;
-    let pair = json!({"tls.crt": own.certificate_pem, "tls.key": own.key_pkcs8_pem});
-    world.secret("certificate", pair).await?;
-    world.consent("secret").await?;
-    world.consent("certificate").await?;
-    world.account("account", &world.client_id).await?;
-    world.consent_to_account("account").await?;
+    let proofs = Proofs {
+        client_id: &world.client_id,
+        secret: CLIENT_SECRET,
+        certified: &own,
+        audience: place.audience,
+        folder,
+    };
     for kind in KINDS {
-        let auth = match kind {
-            "secret" => json!({"clientSecret": {"secretRef": {"name": kind}}}),
-            "certificate" => json!({"clientCertificate": {"secretRef": {"name": kind}}}),
-            "account" => json!({"workloadIdentity": {"serviceAccountRef": {"name": kind}}}),
-            "operator" => json!({"operatorIdentity": {}}),
-            _ => json!({"managedIdentity": {}}),
-        };
-        connection_with(world, kind, auth, json!({"cloud": place.cloud})).await?;
+        world.stage(kind, proofs, json!({"cloud": place.cloud})).await?;
     }
     Ok(())
 }
@@ -90,7 +75,7 @@ async fn all_five_kinds_in(place: &Place) -> anyhow::Result<()> {
     ];
     let operator = Running::start_as(world.simulator.ca_pem(), Some(&kubeconfig), &flags, &environment)?;
     for kind in KINDS {
-        world.connection_is(kind, "True", "Connected").await?;
+        world.connection_is(kind.name(), "True", "Connected").await?;
     }
     operator.stop().await?;
 

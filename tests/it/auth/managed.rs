@@ -9,7 +9,7 @@ use harness::World;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::{connection, connection_with, partner_of, told};
+use super::{connection, partner_of, told};
 use crate::binary::Running;
 
 /// A world whose operator finds the metadata service, and an identity of the node.
@@ -39,8 +39,8 @@ async fn the_nodes_identity_signs_in_by_its_client_id_or_as_the_systems() -> any
     let mut world = world("managed", true).await?;
     connection(&world, "by-id", json!({"managedIdentity": {}})).await?;
     // Server-side apply drops what it does not name any more.
-    let system = json!({"clientId": null});
-    connection_with(&world, "by-system", json!({"managedIdentity": {}}), system).await?;
+    let system = json!({"auth": {"managedIdentity": {}}, "clientId": null});
+    world.connection("by-system", system).await?;
     partner_of(&world, "by-system").await?;
     start(&mut world).await?;
     for name in ["by-id", "by-system"] {
@@ -101,13 +101,8 @@ async fn whatever_the_metadata_service_answers_has_its_reason_and_heals() -> any
         world.graph().revoke_tokens(&world.tenant, None);
         // An edited connection begins anew: what it was before does not hide the trouble.
         let access = if number % 2 == 0 { "ReadOnly" } else { "ReadWrite" };
-        connection_with(
-            &world,
-            "contoso",
-            json!({"managedIdentity": {}}),
-            json!({"access": access}),
-        )
-        .await?;
+        let edited = json!({"auth": {"managedIdentity": {}}, "access": access});
+        world.connection("contoso", edited).await?;
         let told = told(&world.connection_is("contoso", "False", reason).await?);
         ensure!(told.contains(says), "{told}");
         world.graph().remove_script(script);
@@ -120,8 +115,8 @@ async fn whatever_the_metadata_service_answers_has_its_reason_and_heals() -> any
 async fn an_identity_that_the_node_has_not_is_told_and_found_when_it_is_assigned() -> anyhow::Result<()> {
     let mut world = World::new("unassigned").await?;
     connection(&world, "contoso", json!({"managedIdentity": {}})).await?;
-    let system = json!({"clientId": null});
-    connection_with(&world, "system", json!({"managedIdentity": {}}), system).await?;
+    let system = json!({"auth": {"managedIdentity": {}}, "clientId": null});
+    world.connection("system", system).await?;
     start(&mut world).await?;
     let named = told(&world.connection_is("contoso", "False", "CredentialsRejected").await?);
     ensure!(named.contains("assign the identity to the node"), "{named}");

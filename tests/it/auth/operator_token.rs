@@ -1,46 +1,18 @@
 //! `auth.operatorIdentity`: the operator's own projected token.
 
-use std::os::unix::fs::symlink;
-
 use anyhow::{Context as _, ensure};
 use graph_simulator::Request;
-use harness::{AUDIENCE, OPERATOR, PATIENCE, Scratch, World};
-use serde_json::json;
+use harness::{AUDIENCE, Kind, OPERATOR, PATIENCE, Scratch, World, auth};
 
 use super::{assertions, connection, partner_of, told};
 use crate::binary::Running;
-
-/// A token of the operator's account as the kubelet would project it: a file that a link is swapped to.
-pub(crate) async fn project(world: &World, folder: &Scratch, number: usize) -> anyhow::Result<()> {
-    project_for(world, folder, number, AUDIENCE).await
-}
-
-/// The same for another audience.
-pub(super) async fn project_for(world: &World, folder: &Scratch, number: usize, audience: &str) -> anyhow::Result<()> {
-    let audience = format!("--audience={audience}");
-    let args = [
-        "create",
-        "token",
-        OPERATOR,
-        &audience,
-        "--duration=600s",
-        "-n",
-        &world.namespace,
-    ];
-    let token = world.plane.kubectl_ok(&args).await?;
-    let (file, next) = (folder.path().join(format!("{number}")), folder.path().join("next"));
-    std::fs::write(&file, token.trim())?;
-    symlink(&file, &next)?;
-    std::fs::rename(&next, folder.path().join("token"))?;
-    Ok(())
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operators_own_token_is_read_anew_at_each_exchange() -> anyhow::Result<()> {
     let mut world = World::new("own-token").await?;
     let folder = Scratch::new()?;
     world.trust(OPERATOR, AUDIENCE).await?;
-    connection(&world, "contoso", json!({"operatorIdentity": {}})).await?;
+    connection(&world, "contoso", auth(Kind::Operator, "")).await?;
     partner_of(&world, "contoso").await?;
     let mut config = world.config();
     config.operator_identity_namespaces = vec![world.namespace.clone()];
@@ -49,9 +21,9 @@ async fn the_operators_own_token_is_read_anew_at_each_exchange() -> anyhow::Resu
     // The pod may be up before its token is.
     let without = world.connection_is("contoso", "False", "ServiceAccountInvalid").await?;
     ensure!(told(&without).contains("cannot be read"), "{}", told(&without));
-    project(&world, &folder, 1).await?;
+    world.project(&folder, 1, AUDIENCE).await?;
     world.in_sync("jamf").await?;
-    project(&world, &folder, 2).await?;
+    world.project(&folder, 2, AUDIENCE).await?;
     world.graph().revoke_tokens(&world.tenant, None);
     world.ask("gconn/contoso", "with the second one").await?;
     world.graph().wait_for_requests(Request::is_token, 2, PATIENCE).await?;
@@ -66,8 +38,8 @@ async fn the_operators_own_token_is_read_anew_at_each_exchange() -> anyhow::Resu
 async fn the_operators_and_its_nodes_identity_are_for_the_namespaces_that_it_was_started_with() -> anyhow::Result<()> {
     let mut world = World::new("not-allowed").await?;
     world.graph().assign_identity(&world.tenant, &world.client_id, true)?;
-    connection(&world, "by-operator", json!({"operatorIdentity": {}})).await?;
-    connection(&world, "by-node", json!({"managedIdentity": {}})).await?;
+    connection(&world, "by-operator", auth(Kind::Operator, "")).await?;
+    connection(&world, "by-node", auth(Kind::Node, "")).await?;
     let mut config = world.config();
     config.operator_identity_namespaces = vec!["another".to_owned(), format!("{}x", world.namespace)];
     config.endpoints.metadata = Some(world.simulator.metadata_endpoint().to_owned());
@@ -91,8 +63,8 @@ async fn the_program_finds_its_token_and_its_own_namespace_by_itself() -> anyhow
     let world = World::new("own-namespace").await?;
     let folder = Scratch::new()?;
     world.trust(OPERATOR, AUDIENCE).await?;
-    project(&world, &folder, 1).await?;
-    connection(&world, "contoso", json!({"operatorIdentity": {}})).await?;
+    world.project(&folder, 1, AUDIENCE).await?;
+    connection(&world, "contoso", auth(Kind::Operator, "")).await?;
     partner_of(&world, "contoso").await?;
     let file = folder.path().join("token").display().to_string();
     let operator = Running::of_in(&world, &[], &[("AZURE_FEDERATED_TOKEN_FILE", &file)]).await?;

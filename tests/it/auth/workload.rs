@@ -4,18 +4,13 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, ensure};
 use graph_simulator::{Answer, FederatedCredential, Request, Script};
-use harness::{AUDIENCE, PATIENCE, World, wait_for};
+use harness::{AUDIENCE, Kind, PATIENCE, World, auth, wait_for};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{P1, assertions, connection, connection_with, partner_of, told};
-
-/// How a ServiceAccount is named.
-fn by(account: &str) -> Value {
-    json!({"workloadIdentity": {"serviceAccountRef": {"name": account}}})
-}
+use super::{P1, assertions, connection, partner_of, told};
 
 /// An account that the operator may use, that stands for the app and that Entra trusts, and a connection by it.
 async fn world(name: &str) -> anyhow::Result<World> {
@@ -24,7 +19,7 @@ async fn world(name: &str) -> anyhow::Result<World> {
     world.consent_to_account("graph").await?;
     world.trust("graph", AUDIENCE).await?;
     world.graph().set_secrets(&world.tenant, &world.client_id, Vec::new())?;
-    connection(&world, "contoso", by("graph")).await?;
+    connection(&world, "contoso", auth(Kind::Account, "graph")).await?;
     Ok(world)
 }
 
@@ -57,63 +52,17 @@ async fn a_service_account_signs_in_with_a_token_made_for_each_exchange() -> any
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_cloud_gets_a_token_for_its_own_audience() -> anyhow::Result<()> {
-    let mut world = world("audiences").await?;
-    let (issuer, _) = world.issuer().await?;
-    let clouds = [
-        ("Global", "api://AzureADTokenExchange"),
-        ("USGov", "api://AzureADTokenExchangeUSGov"),
-        ("USGovDoD", "api://AzureADTokenExchangeUSGov"),
-        ("China", "api://AzureADTokenExchangeChina"),
-    ];
-    let mut trusted = Vec::new();
-    for (cloud, audience) in clouds {
-        let name = format!("in-{}", cloud.to_lowercase());
-        world.account(&name, &world.client_id).await?;
-        world.consent_to_account(&name).await?;
-        connection_with(&world, &name, by(&name), json!({"cloud": cloud})).await?;
-        trusted.push(FederatedCredential {
-            issuer: issuer.clone(),
-            subject: format!("system:serviceaccount:{}:{name}", world.namespace),
-            audience: audience.to_owned(),
-        });
-    }
-    world.graph().set_federated(&world.tenant, &world.client_id, trusted)?;
-    world.start().await?;
-    for (cloud, audience) in clouds {
-        let name = format!("in-{}", cloud.to_lowercase());
-        world.connection_is(&name, "True", "Connected").await?;
-        let sent = assertions(&world);
-        let own = sent.iter().find(|assertion| {
-            let subject = assertion["claims"]["sub"].as_str().unwrap_or_default();
-            subject.ends_with(&format!(":{name}"))
-        });
-        assert_eq!(
-            own.map(|own| own["claims"]["aud"].clone()),
-            Some(json!([audience])),
-            "{cloud}"
-        );
-    }
-    world.stop().await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_consent_the_message_has_the_two_lines_that_give_it() -> anyhow::Result<()> {
     let mut world = World::new("no-account-consent").await?;
     world.account("graph", &world.client_id).await?;
     world.trust("graph", AUDIENCE).await?;
-    connection(&world, "contoso", by("graph")).await?;
+    connection(&world, "contoso", auth(Kind::Account, "graph")).await?;
     world.start().await?;
     let refused = world.connection_is("contoso", "False", "AccessNotGranted").await?;
     assert!(world.graph().requests().is_empty());
     let told = told(&refused);
-    let (_, lines) = told.split_once("kubectl ").context("no command")?;
-    let lines: Vec<&str> = lines.split(" && kubectl ").collect();
-    ensure!(lines.len() == 2, "{told}");
-    for line in lines {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        world.plane.kubectl_ok(&words).await?;
-    }
+    let run = world.plane.run_told(&told).await?;
+    ensure!(run.len() == 2, "{told}");
     world.connection_is("contoso", "True", "Connected").await?;
     // They grant no more than this: no other account's token, and no account is read or made.
     let operator = format!(
@@ -157,7 +106,7 @@ async fn half_a_consent_is_told_too() -> anyhow::Result<()> {
         "apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": ["graph"], "verbs": ["get"],
     }]);
     world.grant("half", rules).await?;
-    connection(&world, "contoso", by("graph")).await?;
+    connection(&world, "contoso", auth(Kind::Account, "graph")).await?;
     world.start().await?;
     let refused = world.connection_is("contoso", "False", "AccessNotGranted").await?;
     ensure!(told(&refused).contains("serviceaccounts/token"), "{}", told(&refused));
@@ -171,7 +120,7 @@ async fn an_account_that_is_missing_or_of_another_app_is_told_and_heals() -> any
     let mut world = World::new("accounts").await?;
     world.consent_to_account("graph").await?;
     world.trust("graph", AUDIENCE).await?;
-    connection(&world, "contoso", by("graph")).await?;
+    connection(&world, "contoso", auth(Kind::Account, "graph")).await?;
     world.start().await?;
     let missing = world
         .connection_is("contoso", "False", "ServiceAccountNotFound")
@@ -185,8 +134,6 @@ async fn an_account_that_is_missing_or_of_another_app_is_told_and_heals() -> any
     world.account("graph", "00000000-0000-4000-8000-000000000000").await?;
     let another = world.connection_is("contoso", "False", "ServiceAccountInvalid").await?;
     let told = told(&another);
-    // What stands there is run as it stands there.
-    let (_, line) = told.split_once("kubectl ").context("no command")?;
     let accounts: Api<ServiceAccount> = Api::namespaced(world.admin.clone(), &world.namespace);
     let bare = json!({"metadata": {"annotations": {"azure.workload.identity/client-id": null}}});
     accounts
@@ -195,8 +142,8 @@ async fn an_account_that_is_missing_or_of_another_app_is_told_and_heals() -> any
     world.ask("gconn/contoso", "without the annotation").await?;
     world.connection_is("contoso", "False", "ServiceAccountInvalid").await?;
     assert!(world.graph().requests().is_empty(), "a token went out for another app");
-    let words: Vec<&str> = line.split_whitespace().collect();
-    world.plane.kubectl_ok(&words).await?;
+    let run = world.plane.run_told(&told).await?;
+    ensure!(run.len() == 1, "{told}");
     world.connection_is("contoso", "True", "Connected").await?;
     world.stop().await
 }
@@ -204,12 +151,8 @@ async fn an_account_that_is_missing_or_of_another_app_is_told_and_heals() -> any
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_entra_holds_against_a_federated_token_is_told_with_what_to_do() -> anyhow::Result<()> {
     let mut world = world("federated").await?;
-    let (issuer, keys) = world.issuer().await?;
-    let right = FederatedCredential {
-        issuer: issuer.clone(),
-        subject: format!("system:serviceaccount:{}:graph", world.namespace),
-        audience: AUDIENCE.to_owned(),
-    };
+    let (_, keys) = world.issuer().await?;
+    let right = world.federated("graph", AUDIENCE).await?;
     let other = |change: fn(&mut FederatedCredential)| {
         let mut credential = right.clone();
         change(&mut credential);

@@ -4,27 +4,15 @@ use std::collections::BTreeSet;
 
 use anyhow::ensure;
 use graph_simulator::{Options, Request};
-use harness::{PATIENCE, Proxy, World};
+use harness::{P1, PATIENCE, Proxy, World};
 use serde_json::json;
 
 use super::Running;
 use crate::history::{History, at, of};
 
-const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
-
 /// The proxy's user in the environment, and as Basic has it (RFC 7617): `us@er:canary/pw`.
 const USER: &str = "us%40er:canary%2Fpw";
 const BASIC: &str = "dXNAZXI6Y2FuYXJ5L3B3";
-
-async fn world(name: &str, options: Options) -> anyhow::Result<World> {
-    let world = World::with(name, options).await?;
-    world.row(P1, "Example Partner")?;
-    world.connect().await?;
-    world
-        .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
-        .await?;
-    Ok(world)
-}
 
 /// `host:port` of Graph and of Entra.
 fn microsoft(world: &World) -> BTreeSet<String> {
@@ -35,7 +23,7 @@ fn microsoft(world: &World) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn microsoft_is_reached_by_the_proxy_and_the_api_server_never_is() -> anyhow::Result<()> {
-    let world = world("proxied", Options::default()).await?;
+    let world = World::with_partner("proxied", Options::default()).await?;
     let proxy = Proxy::start().await?;
     let url = proxy.url(USER);
     // How clusters name what is inside of them. None of it is Microsoft, and the API server needs no naming.
@@ -72,7 +60,7 @@ async fn microsoft_is_reached_by_the_proxy_and_the_api_server_never_is() -> anyh
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_proxy_names_is_reached_without_it() -> anyhow::Result<()> {
-    let world = world("not-proxied", Options::default()).await?;
+    let world = World::with_partner("not-proxied", Options::default()).await?;
     let proxy = Proxy::start().await?;
     let url = proxy.url("");
     for (round, inside) in ["127.0.0.0/8", "10.96.0.0/12,127.0.0.1", ".svc, 127.0.0.1/32"]
@@ -95,7 +83,7 @@ async fn what_no_proxy_names_is_reached_without_it() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_that_wants_other_credentials_is_told_and_waited_for() -> anyhow::Result<()> {
-    let world = world("refusing-proxy", Options::default()).await?;
+    let world = World::with_partner("refusing-proxy", Options::default()).await?;
     let proxy = Proxy::start().await?;
     proxy.refuse(true);
     let url = proxy.url(USER);
@@ -137,7 +125,7 @@ async fn connections_that_were_closed_while_nobody_looked_cost_no_visible_failur
             http2,
             ..Options::default()
         };
-        let world = world("closed", options).await?;
+        let world = World::with_partner("closed", options).await?;
         for number in 0..4 {
             let id = format!("aaaaaaaa-1111-4111-8111-0000000006{number:02}");
             world.row(&id, &format!("Partner {number}"))?;
@@ -181,7 +169,7 @@ async fn connections_that_were_closed_while_nobody_looked_cost_no_visible_failur
 /// Where HTTP/2 is offered, all requests share one connection: it must not take them all with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_has_gone_silent_is_left_within_one_request() -> anyhow::Result<()> {
-    let world = world("silent", Options::default()).await?;
+    let world = World::with_partner("silent", Options::default()).await?;
     let proxy = Proxy::start().await?;
     let url = proxy.url("");
     let operator = Running::of_in(&world, &[], &[("HTTPS_PROXY", &url)]).await?;

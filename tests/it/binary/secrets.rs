@@ -1,14 +1,12 @@
 //! Secrets and tokens stay where they are.
 
 use anyhow::ensure;
-use graph_simulator::{Answer, Body, Request, Script, certificate};
-use harness::{AUDIENCE, OPERATOR, PATIENCE, Proxy, Scratch, World, wait_for};
+use graph_simulator::{Answer, Body, Options, Request, Script, certificate};
+use harness::{AUDIENCE, Kind, PATIENCE, Proofs, Proxy, Scratch, World, wait_for};
 use serde_json::json;
 
 use super::Running;
-use crate::auth::project;
 
-const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 const RIGHT: &str = "canary+right/secret&é";
 const WRONG: &str = "canary+wrong/secret&é";
 
@@ -24,14 +22,9 @@ const NOWHERE: [&str; 6] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_and_no_token_is_told_anywhere_at_the_most_talkative_level() -> anyhow::Result<()> {
-    let world = World::new("canaries").await?;
-    world.row(P1, "Example Partner")?;
-    world.connect().await?;
+    let world = World::with_partner("canaries", Options::default()).await?;
     world.graph().set_secret(&world.tenant, &world.client_id, RIGHT)?;
     world.secret("graph", json!({"client-secret": WRONG})).await?;
-    world
-        .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
-        .await?;
     let operator = Running::of(&world, &["--log-level", "trace"]).await?;
     world.connection_is("contoso", "False", "CredentialsRejected").await?;
 
@@ -89,31 +82,20 @@ async fn told_nowhere(world: &World, operator: &Running, words: &[&str]) -> anyh
 }
 
 /// The connections, one of each kind of auth that has something to hide, and one that has a token alone.
-const KINDS: [&str; 4] = ["secret", "certificate", "operator", "node"];
+const KINDS: [Kind; 4] = [Kind::Secret, Kind::Certificate, Kind::Operator, Kind::Node];
 
 /// All kinds of auth of one app, and the secrets of all of them.
 async fn every_kind(world: &World, folder: &Scratch) -> anyhow::Result<Vec<String>> {
-    let graph = world.graph();
     let own = certificate("operator")?;
-    graph.set_secret(&world.tenant, &world.client_id, RIGHT)?;
-    graph.set_certificates(&world.tenant, &world.client_id, vec![own.certificate_pem.clone()])?;
-    graph.assign_identity(&world.tenant, &world.client_id, false)?;
-    world.trust(OPERATOR, AUDIENCE).await?;
-    project(world, folder, 1).await?;
-    world.secret("secret", json!({"client-secret": RIGHT})).await?;
-    let pair = json!({"tls.crt": own.certificate_pem, "tls.key": own.key_pkcs8_pem});
-    world.secret("certificate", pair).await?;
+    let proofs = Proofs {
+        client_id: &world.client_id,
+        secret: RIGHT,
+        certified: &own,
+        audience: AUDIENCE,
+        folder,
+    };
     for kind in KINDS {
-        let auth = match kind {
-            "secret" => json!({"clientSecret": {"secretRef": {"name": kind}}}),
-            "certificate" => json!({"clientSecret": null, "clientCertificate": {"secretRef": {"name": kind}}}),
-            "operator" => json!({"clientSecret": null, "operatorIdentity": {}}),
-            _ => json!({"clientSecret": null, "managedIdentity": {}}),
-        };
-        if ["secret", "certificate"].contains(&kind) {
-            world.consent(kind).await?;
-        }
-        world.connection(kind, json!({"auth": auth})).await?;
+        world.stage(kind, proofs, json!({})).await?;
     }
     let token = std::fs::read_to_string(folder.path().join("token"))?;
     let mut secrets = vec![RIGHT.to_owned()];
@@ -170,7 +152,9 @@ async fn injected(world: &World, script: Script, hits: u64, round: usize) -> any
     let mut asked = 0;
     wait_for("the failure to be met with", PATIENCE, async || {
         for kind in KINDS {
-            world.ask(&format!("gconn/{kind}"), &format!("{round}.{asked}")).await?;
+            world
+                .ask(&format!("gconn/{}", kind.name()), &format!("{round}.{asked}"))
+                .await?;
         }
         asked += 1;
         let met = world.graph().script_hits(script);
@@ -202,7 +186,7 @@ async fn no_failure_of_any_kind_of_auth_tells_what_it_holds() -> anyhow::Result<
     ];
     let operator = Running::of_in(&world, &flags, &environment).await?;
     for kind in KINDS {
-        world.connection_is(kind, "True", "Connected").await?;
+        world.connection_is(kind.name(), "True", "Connected").await?;
     }
     ensure!(!proxy.tunnels().is_empty(), "nobody took the proxy");
 
@@ -240,8 +224,8 @@ async fn no_failure_of_any_kind_of_auth_tells_what_it_holds() -> anyhow::Result<
     .await?;
     proxy.refuse(false);
     for kind in KINDS {
-        world.ask(&format!("gconn/{kind}"), "well again").await?;
-        world.connection_is(kind, "True", "Connected").await?;
+        world.ask(&format!("gconn/{}", kind.name()), "well again").await?;
+        world.connection_is(kind.name(), "True", "Connected").await?;
     }
     let mut words: Vec<&str> = secrets
         .iter()

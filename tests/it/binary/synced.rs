@@ -3,14 +3,12 @@
 use std::process::Stdio;
 
 use anyhow::Context as _;
-use graph_simulator::{Answer, Request, Script};
-use harness::{PATIENCE, World, crds_folder, wait_for};
+use graph_simulator::{Answer, Options, Request, Script};
+use harness::{P1, PATIENCE, World, crds_folder, wait_for};
 use kube::api::DeleteParams;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Running, program};
-
-const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 
 const METRICS: [&str; 19] = [
     "ready",
@@ -34,19 +32,9 @@ const METRICS: [&str; 19] = [
     "watch_errors_total",
 ];
 
-async fn world(name: &str) -> anyhow::Result<World> {
-    let world = World::new(name).await?;
-    world.row(P1, "Example Partner")?;
-    world.connect().await?;
-    world
-        .partner("jamf", json!({"partnerRef": {"id": P1}, "iosOnboarded": true}))
-        .await?;
-    Ok(world)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_program_syncs_and_tells_how_it_is() -> anyhow::Result<()> {
-    let world = world("binary").await?;
+    let world = World::with_partner("binary", Options::default()).await?;
     let operator = Running::of(&world, &["--log-format", "json"]).await?;
     operator.answers("/livez", 200, PATIENCE).await?;
     operator.answers("/readyz", 200, PATIENCE).await?;
@@ -91,7 +79,7 @@ async fn the_program_syncs_and_tells_how_it_is() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_in_flight_ends_and_is_written_before_the_program_does() -> anyhow::Result<()> {
-    let world = world("sigterm").await?;
+    let world = World::with_partner("sigterm", Options::default()).await?;
     let slow = Script::graph()
         .method("PATCH")
         .delay(std::time::Duration::from_secs(1))
@@ -111,7 +99,7 @@ async fn a_change_in_flight_ends_and_is_written_before_the_program_does() -> any
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_installation_that_only_observes_changes_nothing() -> anyhow::Result<()> {
-    let world = world("observe-only").await?;
+    let world = World::with_partner("observe-only", Options::default()).await?;
     let operator = Running::of(&world, &["--observe-only", "--sync-interval", "1s"]).await?;
     world.partner_is("jamf", "Ready", "True", "DriftDetected").await?;
     world.asked("jamf", "now").await?;
@@ -123,7 +111,7 @@ async fn an_installation_that_only_observes_changes_nothing() -> anyhow::Result<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_graph_that_is_down_fails_no_probe() -> anyhow::Result<()> {
-    let world = world("probes").await?;
+    let world = World::with_partner("probes", Options::default()).await?;
     world.graph().script(Script::graph().answer(Answer::status(503)));
     let operator = Running::of(&world, &[]).await?;
     world.partner_is("jamf", "Ready", "False", "GraphUnavailable").await?;

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use compliance_partner_operator::runtime::context::Config;
 use graph_simulator::{Answer, Script, certificate};
-use harness::World;
+use harness::{Kind, World, auth, tls};
 use serde_json::{Value, json};
 
 use crate::parts::Server;
@@ -73,18 +73,16 @@ async fn a_certificate_is_taken_and_one_of_another_key_is_refused() -> Result<()
     let registered = certificate("contoso")?;
     let stranger = certificate("contoso")?;
     let provider = provider(&world, json!({"clientCertificate": registered.certificate_pem})).await?;
-    let secret = json!({"tls.crt": stranger.certificate_pem, "tls.key": stranger.key_pkcs8_pem});
-    world.secret("graph", secret).await?;
+    world.secret("graph", tls(&stranger)).await?;
     world.consent("graph").await?;
-    let auth = json!({"auth": {"clientSecret": null, "clientCertificate": {"secretRef": {"name": "graph"}}}});
+    let auth = json!({"auth": auth(Kind::Certificate, "graph")});
     world.connection("contoso", auth).await?;
     world.start_with(config(&world, &provider)).await?;
     world.connection_is("contoso", "False", "CredentialsRejected").await?;
     let told = provider.told_last(false).await?;
     assert_eq!(told["error"], "invalid_client", "{told:#}");
 
-    let secret = json!({"tls.crt": registered.certificate_pem, "tls.key": registered.key_pkcs8_pem});
-    world.secret("graph", secret).await?;
+    world.secret("graph", tls(&registered)).await?;
     world.connection_is("contoso", "True", "Connected").await?;
     let told = provider.told_last(true).await?;
     assert_eq!(told["by"], "private_key_jwt", "{told:#}");

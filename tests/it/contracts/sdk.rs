@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, ensure};
 use compliance_partner_operator::api::condition;
 use graph_simulator::{Certified, Options, ViolationKind, certificate};
-use harness::{CLIENT_SECRET, PATIENCE, Scratch, World, wait_for};
+use harness::{CLIENT_SECRET, Kind, PATIENCE, Scratch, World, auth, tls, wait_for};
 use serde_json::{Value, json};
 
 use crate::parts::python;
@@ -164,17 +164,13 @@ impl Attempt<'_> {
 
     /// For the operator: a Secret, the consent to read it and a connection, all of this name.
     async fn for_operator(&self, world: &World, name: &str) -> Result<()> {
-        let reference = json!({"secretRef": {"name": name}});
-        let (secret, auth) = match self.by {
-            By::Secret(secret) => (json!({"client-secret": secret}), json!({"clientSecret": reference})),
-            By::Certificate(certified) => (
-                json!({"tls.crt": certified.certificate_pem, "tls.key": certified.key_pkcs8_pem}),
-                json!({"clientSecret": null, "clientCertificate": reference}),
-            ),
+        let (kind, secret) = match self.by {
+            By::Secret(secret) => (Kind::Secret, json!({"client-secret": secret})),
+            By::Certificate(certified) => (Kind::Certificate, tls(certified)),
         };
         world.secret(name, secret).await?;
         world.consent(name).await?;
-        let spec = json!({"tenantId": self.tenant, "clientId": self.client, "auth": auth});
+        let spec = json!({"tenantId": self.tenant, "clientId": self.client, "auth": auth(kind, name)});
         world.connection(name, spec).await
     }
 }

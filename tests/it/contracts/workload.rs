@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use graph_simulator::{Answer, Script};
-use harness::{AUDIENCE, World};
+use harness::{AUDIENCE, Kind, World, auth};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ async fn the_api_server_s_own_keys_verify_what_is_sent_to_entra() -> Result<()> 
     world.consent_to_account("graph").await?;
     let (issuer, keys) = world.issuer().await?;
     let subject = format!("system:serviceaccount:{}:graph", world.namespace);
-    let auth = json!({"auth": {"clientSecret": null, "workloadIdentity": {"serviceAccountRef": {"name": "graph"}}}});
+    let auth = json!({"auth": auth(Kind::Account, "graph")});
     world.connection("contoso", auth).await?;
     let trusted = json!({"jwks": keys, "issuer": issuer, "subject": subject, "audience": AUDIENCE});
     for wrong in [

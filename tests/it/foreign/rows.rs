@@ -123,19 +123,8 @@ async fn what_rows_and_users_say_is_shown_clean_and_stops_nobody() -> anyhow::Re
             (Some(wanted.as_str()), &json!(true))
         );
     }
-    let connections = world.connections();
     for text in &texts {
-        let patch = json!({"metadata": {"annotations": {RECONCILE_ANNOTATION: text}}});
-        connections
-            .patch("contoso", &PatchParams::default(), &Patch::Merge(patch))
-            .await?;
-        wait_for("the echo of the connection", PATIENCE, async || {
-            let connection = connections.get("contoso").await?;
-            let echo = connection.status.and_then(|status| status.last_handled_reconcile_at);
-            ensure!(echo == Some(text::clean(text, 256)), "{echo:?}");
-            Ok(())
-        })
-        .await?;
+        world.connection_asked("contoso", text).await?;
     }
     // Now that all is settled, polls write nothing; nor does a process that knows of nothing yet.
     three_polls(&world).await?;

@@ -112,6 +112,23 @@ impl ControlPlane {
         self.kubectl_ok_with_input(args, "").await
     }
 
+    /// Runs the commands that a message ends with, `kubectl … && kubectl …`, as they stand there, and gives the
+    /// arguments of each.
+    ///
+    /// # Errors
+    /// If there is none, or one fails.
+    pub async fn run_told(&self, message: &str) -> Result<Vec<String>> {
+        let (_, commands) = message
+            .split_once("kubectl ")
+            .with_context(|| format!("no command in: {message}"))?;
+        let commands: Vec<String> = commands.split(" && kubectl ").map(str::to_owned).collect();
+        for command in &commands {
+            let args: Vec<&str> = command.split_whitespace().collect();
+            self.kubectl_ok(&args).await?;
+        }
+        Ok(commands)
+    }
+
     /// Runs kubectl with `input` as its standard input and gives what it wrote to standard output.
     ///
     /// # Errors

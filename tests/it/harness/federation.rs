@@ -1,6 +1,8 @@
 //! What workload identity takes: `ServiceAccount`s that stand for an app, the consent to use them, and an Entra that knows
 //! the cluster's issuer.
 
+use std::os::unix::fs::symlink;
+
 use anyhow::Context as _;
 use graph_simulator::FederatedCredential;
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -8,7 +10,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::World;
+use crate::{OPERATOR, Scratch, World};
 
 /// The audience of federated tokens in the worldwide cloud.
 pub const AUDIENCE: &str = "api://AzureADTokenExchange";
@@ -48,7 +50,18 @@ impl World {
         Ok((issuer.to_owned(), read("/openid/v1/jwks").await?))
     }
 
-    /// A federated credential of this world's app for a ServiceAccount of this namespace. Entra learns the issuer's keys.
+    /// What Entra is to hold of a ServiceAccount of this namespace to trust its tokens for this audience.
+    pub async fn federated(&self, account: &str, audience: &str) -> anyhow::Result<FederatedCredential> {
+        let (issuer, _) = self.issuer().await?;
+        Ok(FederatedCredential {
+            issuer,
+            subject: format!("system:serviceaccount:{}:{account}", self.namespace),
+            audience: audience.to_owned(),
+        })
+    }
+
+    /// One more federated credential of this world's app, for a ServiceAccount of this namespace. Entra learns the
+    /// issuer's keys.
     pub async fn trust(&self, account: &str, audience: &str) -> anyhow::Result<()> {
         self.trust_as(&self.client_id, account, audience).await
     }
@@ -62,14 +75,28 @@ impl World {
     pub async fn trust_in(&self, tenant: &str, client_id: &str, account: &str, audience: &str) -> anyhow::Result<()> {
         let (issuer, keys) = self.issuer().await?;
         self.graph().set_issuer(&issuer, keys)?;
-        let subject = format!("system:serviceaccount:{}:{account}", self.namespace);
-        let audience = audience.to_owned();
-        let credential = FederatedCredential {
-            issuer,
-            subject,
-            audience,
-        };
-        self.graph().set_federated(tenant, client_id, vec![credential])?;
+        let credential = self.federated(account, audience).await?;
+        self.graph().add_federated(tenant, client_id, credential)
+    }
+
+    /// A token of the operator's account for this audience as the kubelet would project it: `token` in the folder is a
+    /// link that is swapped to a file of this number.
+    pub async fn project(&self, folder: &Scratch, number: usize, audience: &str) -> anyhow::Result<()> {
+        let audience = format!("--audience={audience}");
+        let args = [
+            "create",
+            "token",
+            OPERATOR,
+            &audience,
+            "--duration=600s",
+            "-n",
+            &self.namespace,
+        ];
+        let token = self.plane.kubectl_ok(&args).await?;
+        let (file, next) = (folder.path().join(format!("{number}")), folder.path().join("next"));
+        std::fs::write(&file, token.trim())?;
+        symlink(&file, &next)?;
+        std::fs::rename(&next, folder.path().join("token"))?;
         Ok(())
     }
 }

@@ -4,10 +4,11 @@ use anyhow::Context as _;
 use compliance_partner_operator::api::{
     ComplianceManagementPartner, Condition, GraphConnection, RECONCILE_ANNOTATION, condition,
 };
+use compliance_partner_operator::runtime::text;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::ListParams;
-use serde_json::Value;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
 
 use crate::{OPERATOR, PATIENCE, World, wait_for};
 
@@ -95,6 +96,37 @@ impl World {
                 }
             },
         )
+        .await
+    }
+
+    /// Asks for a pass of a connection, waits until status echoes it, and gives the connection. The value may be any
+    /// text: its echo is what status shows of it.
+    pub async fn connection_asked(&self, name: &str, value: &str) -> anyhow::Result<GraphConnection> {
+        self.connection_asked_in(&self.namespace, name, value).await
+    }
+
+    /// The same in another namespace.
+    pub async fn connection_asked_in(
+        &self,
+        namespace: &str,
+        name: &str,
+        value: &str,
+    ) -> anyhow::Result<GraphConnection> {
+        let api: Api<GraphConnection> = Api::namespaced(self.admin.clone(), namespace);
+        // Not by kubectl, whose arguments cannot hold every character.
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {RECONCILE_ANNOTATION: value}}}));
+        api.patch(name, &PatchParams::default(), &patch).await?;
+        let expected = Some(text::clean(value, 256));
+        let what = format!("the echo of {value} by connection {namespace}/{name}");
+        wait_for(&what, PATIENCE, async || {
+            let connection = api.get(name).await.map_err(|error| error.to_string())?;
+            let status = connection.status.as_ref();
+            if status.and_then(|status| status.last_handled_reconcile_at.as_ref()) == expected.as_ref() {
+                Ok(connection)
+            } else {
+                Err(format!("{status:#?}"))
+            }
+        })
         .await
     }
 

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 
+use crate::credentials::{Kind, auth as auth_by};
 use crate::objects::{Creatable, merge, with_type};
 use crate::{ControlPlane, install_crds};
 
@@ -40,6 +41,9 @@ pub const CLIENT_SECRET: &str = "a~b+c/d=e&f%20g h\"é";
 
 /// The name of the operator's ServiceAccount in a test's namespace.
 pub const OPERATOR: &str = "compliance-partner-operator";
+
+/// The id of the row that most tests are about.
+pub const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 
 /// The root of the checkout.
 #[must_use]
@@ -85,6 +89,17 @@ impl World {
         let plane = install_crds().await?;
         let world = Self::ungranted(name, Arc::clone(plane), options).await?;
         world.grant_operator().await?;
+        Ok(world)
+    }
+
+    /// The same with one row, [`P1`], a connection `contoso`, and a partner `jamf` that differs from the row in
+    /// `iosOnboarded`.
+    pub async fn with_partner(name: &str, options: graph_simulator::Options) -> anyhow::Result<Self> {
+        let world = Self::with(name, options).await?;
+        world.row(P1, "Example Partner")?;
+        world.connect().await?;
+        let spec = json!({"partnerRef": {"id": P1}, "iosOnboarded": true});
+        world.partner("jamf", spec).await?;
         Ok(world)
     }
 
@@ -234,13 +249,12 @@ impl World {
         self.connection("contoso", json!({})).await
     }
 
-    /// A connection of this world's tenant by the Secret `graph`; `spec` is merged over it.
+    /// A connection of this world's tenant by the Secret `graph`; `spec` is merged over it. An `auth` in it is the whole
+    /// of it, since a connection has one kind.
     pub async fn connection(&self, name: &str, spec: Value) -> anyhow::Result<()> {
-        let mut whole = json!({
-            "tenantId": self.tenant,
-            "clientId": self.client_id,
-            "auth": {"clientSecret": {"secretRef": {"name": "graph"}}},
-        });
+        let auth = spec.get("auth").cloned();
+        let auth = auth.unwrap_or_else(|| auth_by(Kind::Secret, "graph"));
+        let mut whole = json!({"tenantId": self.tenant, "clientId": self.client_id, "auth": auth});
         merge(&mut whole, spec);
         let object = json!({"metadata": {"name": name}, "spec": whole});
         let api: Api<GraphConnection> = Api::namespaced(self.admin.clone(), &self.namespace);

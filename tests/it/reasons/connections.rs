@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use graph_simulator::{App, Request, Script};
-use harness::{AUDIENCE, CLIENT_SECRET, PATIENCE, WRITE_ROLE, World, kstatus, merge, wait_for};
+use harness::{AUDIENCE, CLIENT_SECRET, Kind, PATIENCE, WRITE_ROLE, World, auth, kstatus, wait_for};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -78,19 +78,12 @@ impl Gallery {
 
     /// How a connection signs in.
     fn auth(name: &str) -> Value {
-        let other = match name {
-            "identitynotallowed" => json!({"operatorIdentity": {}}),
-            "accountnotfound" | "accountinvalid" => {
-                json!({"workloadIdentity": {"serviceAccountRef": {"name": name}}})
-            }
-            name => {
-                let secret = if name == "secretnotfound" { "no-such" } else { name };
-                return json!({"clientSecret": {"secretRef": {"name": secret}}});
-            }
-        };
-        let mut auth = json!({"clientSecret": null});
-        merge(&mut auth, other);
-        auth
+        match name {
+            "identitynotallowed" => auth(Kind::Operator, name),
+            "accountnotfound" | "accountinvalid" => auth(Kind::Account, name),
+            "secretnotfound" => auth(Kind::Secret, "no-such"),
+            name => auth(Kind::Secret, name),
+        }
     }
 
     /// What stands in a connection's Secret.

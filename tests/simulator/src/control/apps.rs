@@ -75,6 +75,11 @@ impl Control {
         self.with_app(tenant, client_id, |app| app.federated = credentials)
     }
 
+    /// Adds a federated credential of an app.
+    pub fn add_federated(&self, tenant: &str, client_id: &str, credential: FederatedCredential) -> anyhow::Result<()> {
+        self.with_app(tenant, client_id, |app| app.federated.push(credential))
+    }
+
     /// Sets the permissions of an app. Tokens that were issued before keep theirs.
     pub fn set_roles<R: Into<String>>(
         &self,

@@ -82,7 +82,13 @@ async fn told_nowhere(world: &World, operator: &Running, words: &[&str]) -> anyh
 }
 
 /// The connections, one of each kind of auth that has something to hide, and one that has a token alone.
-const KINDS: [Kind; 4] = [Kind::Secret, Kind::Certificate, Kind::Operator, Kind::Node];
+const KINDS: [Kind; 5] = [
+    Kind::Secret,
+    Kind::Certificate,
+    Kind::Account,
+    Kind::Operator,
+    Kind::Node,
+];
 
 /// All kinds of auth of one app, and the secrets of all of them.
 async fn every_kind(world: &World, folder: &Scratch) -> anyhow::Result<Vec<String>> {

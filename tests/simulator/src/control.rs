@@ -1,18 +1,19 @@
 //! The control interface in process. The same operations stand behind the HTTP routes.
 
+mod apps;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use crate::entra;
 use crate::log::{Request, Violation};
-use crate::options::TokenStyle;
 use crate::rows::{self, IgnoreWrites, Row};
 use crate::script::{ActiveScript, Script};
 use crate::throttle::Peak;
-use crate::world::{App, Endpoints, InFlight, Shared, World};
+use crate::world::{Endpoints, InFlight, Shared, World};
 
 /// A handle on the simulator's world. Cheap to clone, usable from any thread and runtime.
 #[derive(Clone)]
@@ -45,97 +46,6 @@ impl Control {
     #[must_use]
     pub fn ca_pem(&self) -> &str {
         &self.shared.ca_pem
-    }
-
-    // ---- tenants, apps, tokens ----
-
-    /// Adds a tenant; one that is there stays as it is.
-    pub fn add_tenant(&self, tenant: &str) {
-        self.shared
-            .lock()
-            .tenants
-            .entry(tenant.to_ascii_lowercase())
-            .or_default();
-    }
-
-    /// Removes a tenant with all that it has. Its tokens still name it.
-    pub fn remove_tenant(&self, tenant: &str) -> anyhow::Result<()> {
-        let removed = self.shared.lock().tenants.remove(&tenant.to_ascii_lowercase());
-        removed.map(drop).with_context(|| format!("no tenant {tenant}"))
-    }
-
-    /// Adds an app, or replaces it. The tenant is made where it is missing.
-    pub fn add_app(&self, tenant: &str, client_id: &str, app: App) {
-        let mut world = self.shared.lock();
-        let tenant = world.tenants.entry(tenant.to_ascii_lowercase()).or_default();
-        tenant.apps.insert(client_id.to_ascii_lowercase(), app);
-    }
-
-    /// Removes an app. Tokens that it has stay good until they expire.
-    pub fn remove_app(&self, tenant: &str, client_id: &str) -> anyhow::Result<()> {
-        let mut world = self.shared.lock();
-        let apps = world.tenant_mut(tenant).map(|tenant| &mut tenant.apps);
-        let removed = apps.and_then(|apps| apps.remove(&client_id.to_ascii_lowercase()));
-        removed
-            .map(drop)
-            .with_context(|| format!("no app {client_id} in tenant {tenant}"))
-    }
-
-    /// Sets the one secret of an app.
-    pub fn set_secret(&self, tenant: &str, client_id: &str, secret: &str) -> anyhow::Result<()> {
-        self.with_app(tenant, client_id, |app| app.secrets = vec![secret.to_owned()])
-    }
-
-    /// Sets the secrets of an app; none means that no secret is right.
-    pub fn set_secrets(&self, tenant: &str, client_id: &str, secrets: Vec<String>) -> anyhow::Result<()> {
-        self.with_app(tenant, client_id, |app| app.secrets = secrets)
-    }
-
-    /// Sets the permissions of an app. Tokens that were issued before keep theirs.
-    pub fn set_roles<R: Into<String>>(
-        &self,
-        tenant: &str,
-        client_id: &str,
-        roles: impl IntoIterator<Item = R>,
-    ) -> anyhow::Result<()> {
-        self.with_app(tenant, client_id, |app| {
-            app.roles = roles.into_iter().map(Into::into).collect();
-        })
-    }
-
-    fn with_app(&self, tenant: &str, client_id: &str, change: impl FnOnce(&mut App)) -> anyhow::Result<()> {
-        let mut world = self.shared.lock();
-        let apps = world.tenant_mut(tenant).map(|tenant| &mut tenant.apps);
-        let app = apps.and_then(|apps| apps.get_mut(&client_id.to_ascii_lowercase()));
-        change(app.with_context(|| format!("no app {client_id} in tenant {tenant}"))?);
-        Ok(())
-    }
-
-    /// Makes Graph refuse the tokens of a tenant, or of one app of it; says how many.
-    pub fn revoke_tokens(&self, tenant: &str, client_id: Option<&str>) -> usize {
-        self.shared.lock().tokens.revoke(tenant, client_id)
-    }
-
-    /// Issues a token past Entra; with an audience of its own it is foreign to Graph.
-    #[must_use]
-    pub fn issue_token(&self, tenant: &str, client_id: &str, audience: Option<&str>) -> String {
-        entra::issue_unasked(
-            &mut self.shared.lock(),
-            &self.shared.endpoints,
-            tenant,
-            client_id,
-            audience,
-        )
-    }
-
-    /// Sets `expires_in` of the tokens to come.
-    pub fn set_expires_in(&self, seconds: u64) {
-        self.shared.lock().settings.expires_in = seconds;
-    }
-
-    /// Sets how the tokens to come look.
-    pub fn set_token_style(&self, style: TokenStyle) {
-        self.shared.lock().settings.token_style = style;
     }
 
     // ---- rows ----
@@ -314,6 +224,7 @@ impl Control {
         world.log.clear();
         world.in_flight.graph_peak = world.in_flight.graph;
         world.in_flight.entra_peak = world.in_flight.entra;
+        world.in_flight.metadata_peak = world.in_flight.metadata;
     }
 
     /// Requests in flight, and the most there were.
@@ -403,7 +314,21 @@ impl Control {
         self.shared.lock().throttle.peaks()
     }
 
-    /// Forgets the windows.
+    /// How many requests were over a limit, whether they were answered 429 ([`Throttling::Enforce`]) or not.
+    ///
+    /// [`Throttling::Enforce`]: crate::Throttling::Enforce
+    #[must_use]
+    pub fn limit_violations(&self) -> u64 {
+        self.shared.lock().throttle.over()
+    }
+
+    /// The same for each limit, by its name as `x-ms-throttle-scope` has it. A request over two limits counts for both.
+    #[must_use]
+    pub fn limit_violations_by_scope(&self) -> BTreeMap<String, u64> {
+        self.shared.lock().throttle.violations()
+    }
+
+    /// Forgets the windows, and who was over a limit.
     pub fn clear_throttle(&self) {
         self.shared.lock().throttle.clear();
     }

@@ -8,18 +8,20 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use jiff::SignedDuration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::control::Control;
+use crate::entra::is_readable;
 use crate::incoming::{form_pairs, percent_decode};
 use crate::log;
 use crate::options::TokenStyle;
 use crate::rows::IgnoreWrites;
 use crate::script::{Script, Server};
-use crate::world::App;
+use crate::world::{App, FederatedCredential};
 
 const BODY_LIMIT: usize = 16 << 20;
 
@@ -122,6 +124,7 @@ async fn dispatch(
             control.clear_log();
             done()
         }
+        (_, ["issuers" | "identities"]) => trust_routes(control, method, segments, body),
         ("GET", ["in-flight"]) => show(&control.in_flight()),
         ("GET", ["violations"]) => show(&control.violations()),
         ("DELETE", ["violations"]) => {
@@ -129,8 +132,51 @@ async fn dispatch(
             done()
         }
         ("GET", ["throttle"]) => show(&control.throttle_peaks()),
+        ("GET", ["limit-violations"]) => Ok(json!({
+            "count": control.limit_violations(),
+            "byScope": control.limit_violations_by_scope(),
+        })),
         ("DELETE", ["throttle"]) => {
             control.clear_throttle();
+            done()
+        }
+        _ => Err(Refusal::Missing(format!("no route {method} /{}", segments.join("/")))),
+    }
+}
+
+/// Whom Entra trusts besides, and who the node is.
+fn trust_routes(control: &Control, method: &str, segments: &[&str], body: &[u8]) -> Outcome {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Issuer {
+        issuer: String,
+        jwks: Option<Value>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    struct Identity {
+        tenant: String,
+        client_id: String,
+        #[serde(default)]
+        system_assigned: bool,
+    }
+    match (method, segments) {
+        ("PUT", ["issuers"]) => {
+            let new: Issuer = parse(body)?;
+            match new.jwks {
+                Some(jwks) => control
+                    .set_issuer(&new.issuer, jwks)
+                    .map_err(|error| Refusal::Wrong(error.to_string()))?,
+                None => drop(control.remove_issuer(&new.issuer)),
+            }
+            done()
+        }
+        ("PUT", ["identities"]) => {
+            let new: Identity = parse(body)?;
+            found(control.assign_identity(&new.tenant, &new.client_id, new.system_assigned))
+        }
+        ("DELETE", ["identities"]) => {
+            control.clear_identities();
             done()
         }
         _ => Err(Refusal::Missing(format!("no route {method} /{}", segments.join("/")))),
@@ -169,6 +215,14 @@ fn app_routes(control: &Control, method: &str, (tenant, id): (&str, &str), rest:
         }
         ("DELETE", []) => found(control.remove_app(tenant, id)),
         ("PUT", ["secrets"]) => found(control.set_secrets(tenant, id, parse(body)?)),
+        ("PUT", ["certificates"]) => {
+            let texts: Vec<String> = parse(body)?;
+            if !texts.iter().all(|pem| is_readable(pem)) {
+                return Err(Refusal::Wrong("a text holds no certificate".to_owned()));
+            }
+            found(control.set_certificates(tenant, id, texts))
+        }
+        ("PUT", ["federated"]) => found(control.set_federated(tenant, id, parse::<Vec<FederatedCredential>>(body)?)),
         ("PUT", ["roles"]) => found(control.set_roles(tenant, id, parse::<Vec<String>>(body)?)),
         ("POST", ["tokens"]) => {
             #[derive(Deserialize, Default)]
@@ -218,6 +272,7 @@ struct NewSettings {
     page_size: Option<usize>,
     expires_in: Option<u64>,
     opaque_tokens: Option<bool>,
+    clock_offset_seconds: Option<i64>,
 }
 
 fn settings(control: &Control, new: &NewSettings) -> Outcome {
@@ -229,6 +284,9 @@ fn settings(control: &Control, new: &NewSettings) -> Outcome {
     }
     if let Some(seconds) = new.expires_in {
         control.set_expires_in(seconds);
+    }
+    if let Some(seconds) = new.clock_offset_seconds {
+        control.set_clock(SignedDuration::from_secs(seconds));
     }
     if let Some(opaque) = new.opaque_tokens {
         control.set_token_style(if opaque { TokenStyle::Opaque } else { TokenStyle::Jwt });
@@ -254,6 +312,7 @@ impl Filter {
             match name.as_str() {
                 "server" if value == "graph" => filter.server = Some(Server::Graph),
                 "server" if value == "entra" => filter.server = Some(Server::Entra),
+                "server" if value == "metadata" => filter.server = Some(Server::Metadata),
                 "method" => filter.method = Some(value.clone()),
                 "path" => filter.path = Some(value.clone()),
                 "tenant" => filter.tenant = Some(value.clone()),

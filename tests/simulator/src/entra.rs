@@ -1,14 +1,21 @@
 //! Entra's token endpoint (FACTS 5).
 
-use serde_json::{Map, Value, json};
-use uuid::Uuid;
+mod assertion;
+mod certificate;
+mod federated;
+mod refusal;
 
+use serde_json::{Map, Value, json};
+
+use self::assertion::Assertion;
+pub(crate) use self::certificate::is_readable;
+pub(crate) use self::refusal::Refusal;
 use crate::incoming::{Incoming, form_pairs};
 use crate::log::{Digests, ViolationKind};
 use crate::model::is_guid;
 use crate::reply::Reply;
 use crate::token::{self, random_word};
-use crate::world::{Endpoints, World};
+use crate::world::{App, Endpoints, World};
 
 /// Form fields that never enter the log as they are.
 const SECRET_FIELDS: [&str; 3] = ["client_secret", "client_assertion", "password"];
@@ -38,6 +45,13 @@ pub(crate) fn logged_form(body: &[u8], digests: &Digests) -> Value {
     Value::Object(form)
 }
 
+/// Header and claims of the form's assertion, if it has one that can be read.
+pub(crate) fn readable_assertion(body: &[u8]) -> Option<Value> {
+    let form = form_pairs(body);
+    let (_, assertion) = form.iter().find(|(name, _)| name == "client_assertion")?;
+    Assertion::parse(assertion).map(|assertion| assertion.readable())
+}
+
 /// Notes what a right client never does, before any rule can take the request.
 pub(crate) fn inspect(world: &mut World, seq: u64, request: &Incoming) {
     if tenant_of(&request.path).is_none() {
@@ -52,6 +66,9 @@ pub(crate) fn inspect(world: &mut World, seq: u64, request: &Incoming) {
         let detail = "Content-Type is not application/x-www-form-urlencoded";
         world.violation(seq, ViolationKind::UnexpectedBody, detail);
     }
+    for (kind, detail) in weaknesses(world, request) {
+        world.violation(seq, kind, detail);
+    }
     if request.header("authorization").is_some() {
         world.violation(
             seq,
@@ -64,6 +81,16 @@ pub(crate) fn inspect(world: &mut World, seq: u64, request: &Incoming) {
     }
 }
 
+/// What is weak about an assertion that an app signed itself. One of another issuer is none of the client's making.
+fn weaknesses(world: &World, request: &Incoming) -> Vec<(ViolationKind, String)> {
+    let form = form_pairs(&request.body);
+    let assertion = form.iter().find(|(name, _)| name == "client_assertion");
+    match assertion.and_then(|(_, assertion)| Assertion::parse(assertion)) {
+        Some(assertion) if !assertion.is_federated() => assertion.weaknesses(world.now()),
+        _ => Vec::new(),
+    }
+}
+
 fn is_form(request: &Incoming) -> bool {
     let media_type = request
         .header("content-type")
@@ -72,62 +99,10 @@ fn is_form(request: &Incoming) -> bool {
     media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
 }
 
-/// An OAuth error as Entra words it. Without a code it is the simulator's own.
-struct Refusal {
-    status: u16,
-    error: &'static str,
-    code: Option<u64>,
-    sentence: String,
-}
-
-impl Refusal {
-    fn new(status: u16, error: &'static str, code: u64, sentence: String) -> Self {
-        Self {
-            status,
-            error,
-            code: Some(code),
-            sentence,
-        }
-    }
-
-    fn missing(parameter: &str) -> Self {
-        let sentence = format!("The request body must contain the following parameter: '{parameter}'.");
-        Self::new(400, "invalid_request", 900_144, sentence)
-    }
-
-    fn reply(&self, endpoints: &Endpoints, request: &Incoming) -> Reply {
-        let trace = Uuid::new_v4().to_string();
-        let correlation = match request.header("client-request-id") {
-            Some(id) if is_guid(id) => id.to_owned(),
-            _ => Uuid::new_v4().to_string(),
-        };
-        let timestamp = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%SZ").to_string();
-        let prefix = self.code.map(|code| format!("AADSTS{code}: ")).unwrap_or_default();
-        let sentence = &self.sentence;
-        let mut body = json!({
-            "error": self.error,
-            "error_description": format!(
-                "{prefix}{sentence} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {timestamp}"
-            ),
-            "timestamp": timestamp,
-            "trace_id": trace,
-            "correlation_id": correlation,
-        });
-        if let (Some(code), Value::Object(body)) = (self.code, &mut body) {
-            body.insert("error_codes".to_owned(), json!([code]));
-            body.insert(
-                "error_uri".to_owned(),
-                json!(format!("{}/error?code={code}", endpoints.authority)),
-            );
-        }
-        Reply::json(self.status, &body)
-    }
-}
-
 /// How a client proves who it is.
 enum Proof {
     Secret(String),
-    Assertion,
+    Assertion(Assertion),
 }
 
 /// Answers a request; says the number of the token that it issued.
@@ -144,15 +119,15 @@ pub(crate) fn answer(world: &mut World, endpoints: &Endpoints, request: &Incomin
     };
     if request.method != "POST" {
         let sentence = "Endpoint only accepts POST requests. Received a GET request.".replace("GET", &request.method);
-        let refusal = Refusal::new(400, "invalid_request", 900_561, sentence);
-        return (refusal.reply(endpoints, request), None);
+        let refusal = Refusal::request(900_561, sentence);
+        return (refusal.reply(endpoints, world.now(), request), None);
     }
     match issue(world, endpoints, tenant, request) {
         Ok((number, body)) => (
             Reply::json(200, &body).header("Cache-Control", "no-store, no-cache"),
             Some(number),
         ),
-        Err(refusal) => (refusal.reply(endpoints, request), None),
+        Err(refusal) => (refusal.reply(endpoints, world.now(), request), None),
     }
 }
 
@@ -177,19 +152,13 @@ fn issue(world: &mut World, endpoints: &Endpoints, tenant: &str, request: &Incom
         return Err(unknown_tenant(tenant));
     }
     let proof = proof(field)?;
-    let (client_id, roles) = check_app(world, tenant, client_id, &proof)?;
+    let client_id = client_id.to_ascii_lowercase();
+    let app = find_app(world, tenant, &client_id)?;
+    check_proof(world, endpoints, tenant, (&client_id, app), &proof)?;
+    let roles = app.roles.clone();
     check_scope(field("scope"), endpoints, tenant)?;
-    let tenant = tenant.to_ascii_lowercase();
     let expires_in = world.settings.expires_in;
-    let (number, token) = world.tokens.issue(token::Request {
-        tenant: &tenant,
-        client_id: &client_id,
-        roles,
-        audience: &endpoints.graph,
-        issuer: format!("{}/{tenant}/", endpoints.authority),
-        expires_in,
-        style: world.settings.token_style,
-    });
+    let (number, token) = issue_for(world, endpoints, (tenant, &client_id), roles, None);
     let body = json!({
         "token_type": "Bearer",
         "expires_in": expires_in,
@@ -222,43 +191,55 @@ fn unknown_tenant(tenant: &str) -> Refusal {
 fn proof<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Result<Proof, Refusal> {
     match (field("client_secret"), field("client_assertion")) {
         (Some(secret), _) => Ok(Proof::Secret(secret.to_owned())),
-        (None, Some(_)) => Ok(Proof::Assertion),
+        (None, Some(assertion)) => {
+            let kind = field("client_assertion_type").ok_or_else(|| Refusal::missing("client_assertion_type"))?;
+            if kind != assertion::TYPE {
+                return Err(Refusal::request(90_011, "Unexpected client assertion type."));
+            }
+            Assertion::parse(assertion)
+                .map(Proof::Assertion)
+                .ok_or_else(assertion::malformed)
+        }
         (None, None) => {
             let sentence =
                 "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
-            Err(Refusal::new(401, "invalid_client", 7_000_218, sentence.to_owned()))
+            Err(Refusal::client(7_000_218, sentence))
         }
     }
 }
 
-fn check_app(world: &World, tenant: &str, client_id: &str, proof: &Proof) -> Result<(String, Vec<String>), Refusal> {
-    let client_id = client_id.to_ascii_lowercase();
-    let Some(app) = world.tenant(tenant).and_then(|tenant| tenant.apps.get(&client_id)) else {
+fn find_app<'a>(world: &'a World, tenant: &str, client_id: &str) -> Result<&'a App, Refusal> {
+    let app = world.tenant(tenant).and_then(|tenant| tenant.apps.get(client_id));
+    app.ok_or_else(|| {
         let sentence = format!(
             "Application with identifier '{client_id}' was not found in the directory '{tenant}'. This can happen if \
              the application has not been installed by the administrator of the tenant or consented to by any user \
              in the tenant. You may have sent your authentication request to the wrong tenant."
         );
-        return Err(Refusal::new(400, "unauthorized_client", 700_016, sentence));
-    };
+        Refusal::new(400, "unauthorized_client", 700_016, sentence)
+    })
+}
+
+fn check_proof(
+    world: &World,
+    endpoints: &Endpoints,
+    tenant: &str,
+    (client_id, app): (&str, &App),
+    proof: &Proof,
+) -> Result<(), Refusal> {
     match proof {
-        Proof::Secret(secret) if app.secrets.contains(secret) => Ok((client_id, app.roles.clone())),
+        Proof::Secret(secret) if app.secrets.contains(secret) => Ok(()),
         Proof::Secret(_) => {
             let sentence = format!(
                 "Invalid client secret provided. Ensure the secret being sent in the request is the client secret \
                  value, not the client secret ID, for a secret added to app '{client_id}'."
             );
-            Err(Refusal::new(401, "invalid_client", 7_000_215, sentence))
+            Err(Refusal::client(7_000_215, sentence))
         }
-        Proof::Assertion => {
-            let sentence = "client_assertion is not supported by this simulator.".to_owned();
-            Err(Refusal {
-                status: 401,
-                error: "invalid_client",
-                code: None,
-                sentence,
-            })
+        Proof::Assertion(assertion) if assertion.is_federated() => {
+            federated::check(world, (client_id, app), assertion, world.now())
         }
+        Proof::Assertion(assertion) => certificate::check(endpoints, tenant, (client_id, app), assertion, world.now()),
     }
 }
 
@@ -274,7 +255,12 @@ fn check_scope(scope: Option<&str>, endpoints: &Endpoints, tenant: &str) -> Resu
         );
         return Err(Refusal::new(400, "invalid_scope", 1_002_012, sentence));
     };
-    if resource == endpoints.graph {
+    check_resource(resource, endpoints, tenant)
+}
+
+/// Whether the resource is this simulator's Graph, to the letter.
+pub(crate) fn check_resource(resource: &str, endpoints: &Endpoints, tenant: &str) -> Result<(), Refusal> {
+    if resource == endpoints.public_graph {
         return Ok(());
     }
     let sentence = format!(
@@ -285,6 +271,28 @@ fn check_scope(scope: Option<&str>, endpoints: &Endpoints, tenant: &str) -> Resu
     Err(Refusal::new(400, "invalid_resource", 500_011, sentence))
 }
 
+/// Issues a token for an app of a tenant; says its number.
+pub(crate) fn issue_for(
+    world: &mut World,
+    endpoints: &Endpoints,
+    (tenant, client_id): (&str, &str),
+    roles: Vec<String>,
+    audience: Option<&str>,
+) -> (u64, String) {
+    let tenant = tenant.to_ascii_lowercase();
+    let now = world.now();
+    world.tokens.issue(token::Request {
+        tenant: &tenant,
+        client_id,
+        roles,
+        audience: audience.unwrap_or(&endpoints.public_graph),
+        issuer: format!("{}/{tenant}/", endpoints.public_authority),
+        now,
+        expires_in: world.settings.expires_in,
+        style: world.settings.token_style,
+    })
+}
+
 /// Issues a token without asking: for tests of what Graph does with it.
 pub(crate) fn issue_unasked(
     world: &mut World,
@@ -293,24 +301,13 @@ pub(crate) fn issue_unasked(
     client_id: &str,
     audience: Option<&str>,
 ) -> String {
-    let tenant = tenant.to_ascii_lowercase();
     let client_id = client_id.to_ascii_lowercase();
     let roles = world
-        .tenant(&tenant)
+        .tenant(tenant)
         .and_then(|tenant| tenant.apps.get(&client_id))
         .map(|app| app.roles.clone())
         .unwrap_or_default();
-    let (expires_in, style) = (world.settings.expires_in, world.settings.token_style);
-    let (_, token) = world.tokens.issue(token::Request {
-        tenant: &tenant,
-        client_id: &client_id,
-        roles,
-        audience: audience.unwrap_or(&endpoints.graph),
-        issuer: format!("{}/{tenant}/", endpoints.authority),
-        expires_in,
-        style,
-    });
-    token
+    issue_for(world, endpoints, (tenant, &client_id), roles, audience).1
 }
 
 /// A new secret with the characters that Entra's have, and those that a form changes.

@@ -12,14 +12,18 @@
 //! | the entity's properties | [`model`] |
 //! | what Graph checks and answers | `graph/` |
 //! | the token endpoint | `entra.rs` |
+//! | managed identities | `metadata.rs` |
+//! | keys and certificates for tests | [`certificate`] |
 //! | rules that break things | [`Script`], [`Action`], [`IgnoreWrites`] |
 
+mod certificate;
 mod control;
 mod control_http;
 mod entra;
 mod graph;
 mod incoming;
 mod log;
+mod metadata;
 pub mod model;
 mod options;
 mod reply;
@@ -33,6 +37,7 @@ mod token;
 mod wire;
 mod world;
 
+pub use certificate::{Certified, certificate, expired_certificate};
 pub use control::Control;
 pub use entra::new_secret;
 pub use graph::COLLECTION;
@@ -42,4 +47,4 @@ pub use rows::{IgnoreWrites, base_row};
 pub use script::{Action, ActiveScript, Answer, Body, Script, Server};
 pub use simulator::Simulator;
 pub use throttle::Peak;
-pub use world::{App, Endpoints, InFlight};
+pub use world::{App, Endpoints, FederatedCredential, InFlight};

@@ -13,7 +13,7 @@ use crate::script::Server;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
-    /// Number of the request, counted over both services, from 1.
+    /// Number of the request, counted over all services, from 1.
     pub seq: u64,
     /// When it came, RFC 3339.
     pub time: String,
@@ -37,19 +37,21 @@ pub struct Request {
     pub token: Option<u64>,
     /// The number of the access token it was answered with.
     pub issued_token: Option<u64>,
-    /// The tenant: of the path at Entra, of the token at Graph.
+    /// The tenant: of the path at Entra, of the token at Graph, of the identity at the metadata service.
     pub tenant: Option<String>,
-    /// The app: of the form at Entra, of the token at Graph.
+    /// The app: of the form at Entra, of the token at Graph, of the identity at the metadata service.
     pub client_id: Option<String>,
     /// The body: JSON as it was; a form as an object with `client_secret` and `client_assertion` as digests.
     pub body: Option<Value>,
+    /// Header and claims of the form's assertion, where it is a JWT. They are not secret; the signature is left out.
+    pub client_assertion: Option<Value>,
     /// Status that was answered; absent while there is no answer, and for good where none was given.
     pub status: Option<u16>,
     /// Whether the client went away, or the connection was reset, before the answer.
     pub aborted: bool,
     /// Number of the rule that took it.
     pub script: Option<u64>,
-    /// Number of the connection, counted over both services.
+    /// Number of the connection, counted over all services.
     pub connection: u64,
     /// `1.1` or `2`.
     pub http_version: String,
@@ -83,6 +85,18 @@ impl Request {
     #[must_use]
     pub fn is_token(&self) -> bool {
         self.server == Server::Entra && self.method == "POST"
+    }
+
+    /// Whether it came to the metadata service.
+    #[must_use]
+    pub fn is_metadata(&self) -> bool {
+        self.server == Server::Metadata
+    }
+
+    /// The assertion that a token request carried: `{"header": …, "claims": …}`.
+    #[must_use]
+    pub fn assertion(&self) -> Option<Value> {
+        self.client_assertion.clone()
     }
 
     /// Whether it is a PATCH to Graph.
@@ -161,6 +175,16 @@ pub enum ViolationKind {
     UnexpectedBody,
     /// A credential where it does not belong.
     MisplacedCredential,
+    /// An assertion of a certificate's that is not signed with PS256, or does not name the certificate by `x5t#S256`.
+    WeakAssertion,
+    /// An assertion of a certificate's that is good for more than ten minutes.
+    LongAssertion,
+    /// An assertion of a certificate's without `jti`.
+    MissingAssertionId,
+    /// A request to the metadata service without `Metadata: true`.
+    MissingMetadataHeader,
+    /// A request to the metadata service that went through a proxy.
+    ForwardedMetadata,
 }
 
 /// Digests with a key of this simulator: equal within one run, of no use outside.
@@ -192,7 +216,8 @@ fn weight(request: &Request) -> usize {
         .map(|(name, value)| name.len() + value.len() + 48)
         .sum();
     let body = request.body.as_ref().map_or(0, body_weight);
-    512 + headers + request.path.len() + request.query.as_ref().map_or(0, String::len) + body
+    let assertion = request.client_assertion.as_ref().map_or(0, body_weight);
+    512 + headers + request.path.len() + request.query.as_ref().map_or(0, String::len) + body + assertion
 }
 
 fn body_weight(value: &Value) -> usize {

@@ -23,6 +23,15 @@ struct Arguments {
     /// Port of the control interface (plain HTTP); 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     control_port: u16,
+    /// Port of the metadata service (plain HTTP); 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    metadata_port: u16,
+    /// The root of Graph that tokens, scopes and pages name, if it is not where Graph listens.
+    #[arg(long)]
+    public_graph: Option<String>,
+    /// The authority that issuers and assertions name, if it is not where Entra listens.
+    #[arg(long)]
+    public_authority: Option<String>,
     /// Where to write the certificate to trust (PEM).
     #[arg(long)]
     ca_file: Option<PathBuf>,
@@ -50,6 +59,9 @@ struct Arguments {
     /// Answer 429 over the published limits.
     #[arg(long)]
     enforce_throttling: bool,
+    /// Tell how much of a limit is used.
+    #[arg(long)]
+    throttle_headers: bool,
     /// End when standard input closes.
     #[arg(long)]
     until_stdin_closes: bool,
@@ -61,6 +73,9 @@ impl Arguments {
             graph_port: self.graph_port,
             entra_port: self.entra_port,
             control_port: self.control_port,
+            metadata_port: self.metadata_port,
+            public_graph: self.public_graph.clone(),
+            public_authority: self.public_authority.clone(),
             page_size: self.page_size,
             graph_delay: Duration::from_millis(self.delay_millis),
             expires_in: self.expires_in,
@@ -81,6 +96,7 @@ impl Arguments {
             } else {
                 Throttling::Count
             },
+            throttle_headers: self.throttle_headers,
             ..Options::default()
         }
     }

@@ -34,6 +34,7 @@ pub enum Throttling {
 
 /// The options of [`Simulator::start`](crate::Simulator::start).
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "switches, each by itself")]
 pub struct Options {
     /// Port of Graph; 0 takes a free one.
     pub graph_port: u16,
@@ -41,6 +42,14 @@ pub struct Options {
     pub entra_port: u16,
     /// Port of the plain control interface; 0 takes a free one.
     pub control_port: u16,
+    /// Port of the metadata service (plain HTTP); 0 takes a free one.
+    pub metadata_port: u16,
+    /// The root of Graph that tokens, scopes and pages name, such as `https://graph.microsoft.us` or the address of a
+    /// proxy in front; absent: where Graph listens. A slash at its end does not count.
+    pub public_graph: Option<String>,
+    /// The authority that issuers and the audience of assertions name; absent: where Entra listens. A slash at its end
+    /// does not count.
+    pub public_authority: Option<String>,
     /// Rows on a page of a listing.
     pub page_size: usize,
     /// How long every answer of Graph takes.
@@ -57,6 +66,9 @@ pub struct Options {
     pub service_owned: ServiceOwned,
     /// Whether the limits are enforced.
     pub throttling: Throttling,
+    /// Whether Graph tells how much of a limit is used (`x-ms-throttle-limit-percentage`, from 0.8 up), and with a 429
+    /// which limit it was (`x-ms-throttle-scope`).
+    pub throttle_headers: bool,
     /// Whether `/complianceManagementPartners/{id}` finds its row in any letter case.
     pub ids_ignore_case: bool,
     /// Whether a written list comes back in another order and with group ids in lower case.
@@ -69,6 +81,9 @@ impl Default for Options {
             graph_port: 0,
             entra_port: 0,
             control_port: 0,
+            metadata_port: 0,
+            public_graph: None,
+            public_authority: None,
             page_size: 100,
             graph_delay: Duration::ZERO,
             expires_in: 3599,
@@ -77,6 +92,7 @@ impl Default for Options {
             log_capacity: 20_000,
             service_owned: ServiceOwned::default(),
             throttling: Throttling::default(),
+            throttle_headers: false,
             ids_ignore_case: true,
             reorder_assignments: false,
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One of the two services.
+/// One of the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Server {
@@ -14,6 +14,8 @@ pub enum Server {
     Graph,
     /// Microsoft Entra, the token endpoint.
     Entra,
+    /// The metadata service of the node: tokens of managed identities.
+    Metadata,
 }
 
 /// The body of a scripted answer.
@@ -120,7 +122,7 @@ pub struct Script {
     /// The end of the path (without the query), so that a collection is not mistaken for its rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path_ends_with: Option<String>,
-    /// The tenant: of the path at Entra, of the token at Graph.
+    /// The tenant: of the path at Entra, of the token at Graph, of the identity at the metadata service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// How many requests the rule takes; absent: all.
@@ -155,6 +157,15 @@ impl Script {
     pub fn entra() -> Self {
         Self {
             server: Some(Server::Entra),
+            ..Self::default()
+        }
+    }
+
+    /// A rule for the metadata service.
+    #[must_use]
+    pub fn metadata() -> Self {
+        Self {
+            server: Some(Server::Metadata),
             ..Self::default()
         }
     }

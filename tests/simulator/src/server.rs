@@ -1,4 +1,4 @@
-//! The TLS servers: connections, the log's entries, and what rules do to a request.
+//! The servers: connections, the log's entries, and what rules do to a request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use hyper::{HeaderMap, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -18,9 +19,10 @@ use crate::incoming::Incoming;
 use crate::log::Request;
 use crate::reply::Reply;
 use crate::script::{Action, Answer, Body, Server, Subject};
+use crate::throttle::Standing;
 use crate::wire::{Connection, Payload};
-use crate::world::Shared;
-use crate::{entra, graph};
+use crate::world::{Shared, World};
+use crate::{entra, graph, metadata};
 
 /// A larger request body closes the connection.
 const BODY_LIMIT: usize = 4 << 20;
@@ -43,7 +45,8 @@ impl std::error::Error for Aborted {}
 pub(crate) struct Service {
     pub(crate) shared: Arc<Shared>,
     pub(crate) server: Server,
-    pub(crate) acceptor: TlsAcceptor,
+    /// How TLS is spoken; nothing for plain HTTP.
+    pub(crate) acceptor: Option<TlsAcceptor>,
     pub(crate) connections: Arc<AtomicU64>,
 }
 
@@ -65,13 +68,26 @@ async fn connect(stream: TcpStream, service: Arc<Service>) {
     let number = service.connections.fetch_add(1, Ordering::SeqCst) + 1;
     let connection = Arc::new(Connection::new(number));
     let wire = connection.wire(stream);
-    let Ok(tls) = service.acceptor.accept(wire).await else {
-        return;
-    };
-    let answer = service_fn(|request| handle(Arc::clone(&service), Arc::clone(&connection), request));
+    match &service.acceptor {
+        None => converse(wire, &service, &connection).await,
+        Some(acceptor) => {
+            if let Ok(tls) = acceptor.accept(wire).await {
+                converse(tls, &service, &connection).await;
+            }
+        }
+    }
+}
+
+/// Serves what comes over a connection, until it ends or is reset.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: &Arc<Service>,
+    connection: &Arc<Connection>,
+) {
+    let answer = service_fn(|request| handle(Arc::clone(service), Arc::clone(connection), request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().title_case_headers(true);
-    let serving = builder.serve_connection(TokioIo::new(tls), answer);
+    let serving = builder.serve_connection(TokioIo::new(stream), answer);
     tokio::select! {
         _ = serving => {}
         () = connection.wait_for_reset() => {}
@@ -117,7 +133,7 @@ struct Decision {
     ticket: Ticket,
     delay: Duration,
     action: Action,
-    throttled: Option<u64>,
+    standing: Standing,
 }
 
 async fn handle(
@@ -133,17 +149,17 @@ async fn handle(
         mut ticket,
         delay,
         action,
-        throttled,
+        standing,
     } = arrive(shared, &incoming, connection.number, version);
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
     let mut cut = None;
     let reply = match action {
-        Action::Continue => process(shared, ticket.seq, &incoming, throttled),
+        Action::Continue => process(shared, ticket.seq, &incoming, &standing),
         Action::Answer(answer) => scripted(&answer, &incoming),
         Action::ApplyThenAnswer(answer) => {
-            let reply = process(shared, ticket.seq, &incoming, throttled);
+            let reply = process(shared, ticket.seq, &incoming, &standing);
             if (200..300).contains(&reply.status) {
                 scripted(&answer, &incoming)
             } else {
@@ -152,16 +168,16 @@ async fn handle(
         }
         Action::Truncate(length) => {
             cut = Some(length);
-            process(shared, ticket.seq, &incoming, throttled)
+            process(shared, ticket.seq, &incoming, &standing)
         }
         Action::Reset => return abort(ticket, &connection).await,
         Action::ApplyThenReset => {
-            process(shared, ticket.seq, &incoming, throttled);
+            process(shared, ticket.seq, &incoming, &standing);
             return abort(ticket, &connection).await;
         }
         Action::Hang => std::future::pending().await,
         Action::ApplyThenHang => {
-            process(shared, ticket.seq, &incoming, throttled);
+            process(shared, ticket.seq, &incoming, &standing);
             std::future::pending().await
         }
     };
@@ -206,18 +222,7 @@ fn arrive(shared: &Arc<Shared>, incoming: &Incoming, connection: u64, version: V
     let started = Instant::now();
     let mut entry = entry(shared, incoming, connection, version);
     let mut world = shared.lock();
-    if let Some(grant) = incoming.bearer().and_then(|token| world.tokens.find(token)) {
-        entry.token = Some(grant.number);
-        entry.tenant = Some(grant.tenant.clone());
-        entry.client_id = Some(grant.client_id.clone());
-    }
-    if incoming.server == Server::Entra {
-        entry.tenant = entra::tenant_of(&incoming.path).map(str::to_ascii_lowercase);
-        entry.client_id = entry
-            .body
-            .as_ref()
-            .and_then(|body| body.get("client_id")?.as_str().map(str::to_owned));
-    }
+    attribute(&world, incoming, &mut entry);
     entry.in_flight = world.in_flight.enter(incoming.server);
 
     let target = incoming.target();
@@ -231,15 +236,16 @@ fn arrive(shared: &Arc<Shared>, incoming: &Incoming, connection: u64, version: V
     let taken = world.scripts.take(&subject);
     entry.script = taken.as_ref().map(|(id, _, _)| *id);
     let seq = world.log.push(entry);
-    let mut throttled = None;
+    let mut standing = Standing::default();
     let mut delay = Duration::ZERO;
     match incoming.server {
         Server::Graph => {
             graph::inspect(&mut world, seq, incoming);
-            throttled = graph::count(&mut world, incoming);
+            standing = graph::count(&mut world, incoming);
             delay = world.settings.graph_delay;
         }
         Server::Entra => entra::inspect(&mut world, seq, incoming),
+        Server::Metadata => metadata::inspect(&mut world, seq, incoming),
     }
     drop(world);
     shared.notify();
@@ -255,7 +261,29 @@ fn arrive(shared: &Arc<Shared>, incoming: &Incoming, connection: u64, version: V
         ticket,
         delay: delay.saturating_add(more),
         action,
-        throttled,
+        standing,
+    }
+}
+
+/// Finds out whose request it is, as far as it says so itself.
+fn attribute(world: &World, incoming: &Incoming, entry: &mut Request) {
+    if let Some(grant) = incoming.bearer().and_then(|token| world.tokens.find(token)) {
+        entry.token = Some(grant.number);
+        entry.tenant = Some(grant.tenant.clone());
+        entry.client_id = Some(grant.client_id.clone());
+    }
+    if incoming.server == Server::Entra {
+        entry.tenant = entra::tenant_of(&incoming.path).map(str::to_ascii_lowercase);
+        entry.client_id = entry
+            .body
+            .as_ref()
+            .and_then(|body| body.get("client_id")?.as_str().map(str::to_owned));
+    }
+    if incoming.server == Server::Metadata
+        && let Ok(own) = metadata::identity(world, incoming)
+    {
+        entry.tenant = Some(own.tenant.clone());
+        entry.client_id = Some(own.client_id.clone());
     }
 }
 
@@ -275,10 +303,13 @@ fn entry(shared: &Shared, incoming: &Incoming, connection: u64, version: Version
         (_, []) => None,
         (_, long) if long.len() > LOGGED_BODY => Some(Value::String(format!("{} bytes", long.len()))),
         (Server::Entra, form) => Some(entra::logged_form(form, &shared.digests)),
-        (Server::Graph, body) => Some(
+        (Server::Graph | Server::Metadata, body) => Some(
             serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned())),
         ),
     };
+    let client_assertion = (incoming.server == Server::Entra && incoming.body.len() <= LOGGED_BODY)
+        .then(|| entra::readable_assertion(&incoming.body))
+        .flatten();
     let at = shared.started.elapsed();
     Request {
         seq: 0,
@@ -296,6 +327,7 @@ fn entry(shared: &Shared, incoming: &Incoming, connection: u64, version: Version
         tenant: None,
         client_id: None,
         body,
+        client_assertion,
         status: None,
         aborted: false,
         script: None,
@@ -319,19 +351,18 @@ fn logged_query(shared: &Shared, incoming: &Incoming) -> Option<String> {
     })
 }
 
-fn process(shared: &Shared, seq: u64, incoming: &Incoming, throttled: Option<u64>) -> Reply {
+fn process(shared: &Shared, seq: u64, incoming: &Incoming, standing: &Standing) -> Reply {
     let mut world = shared.lock();
-    match (incoming.server, throttled) {
-        (Server::Graph, Some(seconds)) => graph::throttled(incoming, seconds),
-        (Server::Graph, None) => graph::answer(&mut world, &shared.endpoints, seq, incoming),
-        (Server::Entra, _) => {
-            let (reply, number) = entra::answer(&mut world, &shared.endpoints, incoming);
-            if let Some(entry) = world.log.entry(seq) {
-                entry.issued_token = number;
-            }
-            reply
-        }
+    let endpoints = &shared.endpoints;
+    let (reply, number) = match incoming.server {
+        Server::Graph => return graph::answer_within(&mut world, endpoints, seq, incoming, standing),
+        Server::Entra => entra::answer(&mut world, endpoints, incoming),
+        Server::Metadata => metadata::answer(&mut world, endpoints, incoming),
+    };
+    if let Some(entry) = world.log.entry(seq) {
+        entry.issued_token = number;
     }
+    reply
 }
 
 fn scripted(answer: &Answer, incoming: &Incoming) -> Reply {

@@ -33,7 +33,7 @@ struct Started {
 }
 
 impl Simulator {
-    /// Starts Graph, Entra and the control interface on 127.0.0.1. May be called from anywhere.
+    /// Starts Graph, Entra, the metadata service and the control interface on 127.0.0.1. May be called from anywhere.
     pub fn start(options: Options) -> anyhow::Result<Self> {
         let (report, started) = std::sync::mpsc::channel();
         let (stop, stopping) = oneshot::channel();
@@ -75,6 +75,12 @@ impl Simulator {
         &self.shared.endpoints.authority
     }
 
+    /// The metadata service of the node, `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn metadata_endpoint(&self) -> &str {
+        &self.shared.endpoints.metadata
+    }
+
     /// Where the control interface listens, plain HTTP.
     #[must_use]
     pub fn control_address(&self) -> SocketAddr {
@@ -114,11 +120,8 @@ fn set_up(options: &Options) -> anyhow::Result<(tokio::runtime::Runtime, Started
     let (graph, graph_address) = bind(options.graph_port)?;
     let (entra, entra_address) = bind(options.entra_port)?;
     let (control, control_address) = bind(options.control_port)?;
-    let endpoints = Endpoints {
-        graph: format!("https://{graph_address}"),
-        authority: format!("https://{entra_address}"),
-        control: format!("http://{control_address}"),
-    };
+    let (metadata, metadata_address) = bind(options.metadata_port)?;
+    let endpoints = name(options, graph_address, entra_address, control_address, metadata_address);
     let shared = Arc::new(Shared::new(
         options,
         endpoints,
@@ -126,11 +129,17 @@ fn set_up(options: &Options) -> anyhow::Result<(tokio::runtime::Runtime, Started
         runtime.handle().clone(),
     ));
     let connections = Arc::new(AtomicU64::new(0));
-    for (listener, which) in [(graph, Server::Graph), (entra, Server::Entra)] {
+    let tls = TlsAcceptor::from(Arc::clone(&identity.config));
+    let listeners = [
+        (graph, Server::Graph, Some(tls.clone())),
+        (entra, Server::Entra, Some(tls)),
+        (metadata, Server::Metadata, None),
+    ];
+    for (listener, which, acceptor) in listeners {
         let service = Service {
             shared: Arc::clone(&shared),
             server: which,
-            acceptor: TlsAcceptor::from(Arc::clone(&identity.config)),
+            acceptor,
             connections: Arc::clone(&connections),
         };
         runtime.spawn(server::serve(listener, Arc::new(service)));
@@ -144,6 +153,28 @@ fn set_up(options: &Options) -> anyhow::Result<(tokio::runtime::Runtime, Started
             control_address,
         },
     ))
+}
+
+fn name(
+    options: &Options,
+    graph: SocketAddr,
+    entra: SocketAddr,
+    control: SocketAddr,
+    metadata: SocketAddr,
+) -> Endpoints {
+    let (graph, authority) = (format!("https://{graph}"), format!("https://{entra}"));
+    let public = |asked: &Option<String>, own: &str| {
+        let name = asked.as_deref().unwrap_or(own);
+        name.trim_end_matches('/').to_owned()
+    };
+    Endpoints {
+        public_graph: public(&options.public_graph, &graph),
+        public_authority: public(&options.public_authority, &authority),
+        graph,
+        authority,
+        control: format!("http://{control}"),
+        metadata: format!("http://{metadata}"),
+    }
 }
 
 fn bind(port: u16) -> anyhow::Result<(TcpListener, SocketAddr)> {

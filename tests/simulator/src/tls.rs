@@ -8,7 +8,21 @@ use rcgen::{
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// The authority's certificate and what a server needs to speak for `localhost` and `127.0.0.1`.
+/// What the server's certificate is good for: this machine, and Graph and the authority of each cloud.
+const NAMES: [&str; 10] = [
+    "localhost",
+    "127.0.0.1",
+    "graph.microsoft.com",
+    "graph.microsoft.us",
+    "dod-graph.microsoft.us",
+    "microsoftgraph.chinacloudapi.cn",
+    "login.microsoftonline.com",
+    "login.microsoftonline.us",
+    "login.chinacloudapi.cn",
+    "login.partner.microsoftonline.cn",
+];
+
+/// The authority's certificate and what a server needs to speak for [`NAMES`].
 pub(crate) struct Identity {
     pub(crate) ca_pem: String,
     pub(crate) config: Arc<rustls::ServerConfig>,
@@ -26,7 +40,7 @@ impl Identity {
         let ca_pem = authority.self_signed(&authority_key)?.pem();
         let issuer = Issuer::new(authority, authority_key);
 
-        let mut leaf = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        let mut leaf = CertificateParams::new(NAMES.map(str::to_owned))?;
         leaf.distinguished_name.push(DnType::CommonName, "localhost");
         leaf.use_authority_key_identifier_extension = true;
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];

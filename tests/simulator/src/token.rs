@@ -17,6 +17,7 @@ pub(crate) struct Grant {
     pub(crate) client_id: String,
     pub(crate) roles: Vec<String>,
     pub(crate) audience: String,
+    /// By the clock of this machine, so that a token lives as long as `expires_in` says, whatever Entra's clock shows.
     pub(crate) expires: Timestamp,
     pub(crate) revoked: bool,
 }
@@ -39,6 +40,8 @@ pub(crate) struct Request<'a> {
     pub(crate) roles: Vec<String>,
     pub(crate) audience: &'a str,
     pub(crate) issuer: String,
+    /// Entra's time: what the claims are counted from.
+    pub(crate) now: Timestamp,
     pub(crate) expires_in: u64,
     pub(crate) style: TokenStyle,
 }
@@ -47,9 +50,7 @@ impl Tokens {
     pub(crate) fn issue(&mut self, request: Request<'_>) -> (u64, String) {
         self.last_number += 1;
         let number = self.last_number;
-        let now = Timestamp::now();
-        let seconds = i64::try_from(request.expires_in).unwrap_or(i64::MAX / 2);
-        let expires = Timestamp::from_second(now.as_second().saturating_add(seconds)).unwrap_or(Timestamp::MAX);
+        let now = request.now;
         let token = match request.style {
             TokenStyle::Opaque => format!("EwB{}{}", random_word(), random_word()),
             TokenStyle::Jwt => {
@@ -59,7 +60,7 @@ impl Tokens {
                     "iss": request.issuer,
                     "iat": now.as_second(),
                     "nbf": now.as_second(),
-                    "exp": expires.as_second(),
+                    "exp": after(now, request.expires_in).as_second(),
                     "appid": request.client_id,
                     "idtyp": "app",
                     "roles": request.roles,
@@ -83,7 +84,7 @@ impl Tokens {
             client_id: request.client_id.to_owned(),
             roles: request.roles,
             audience: request.audience.to_owned(),
-            expires,
+            expires: after(Timestamp::now(), request.expires_in),
             revoked: false,
         };
         self.grants.insert(token.clone(), grant);
@@ -108,6 +109,12 @@ impl Tokens {
         }
         revoked
     }
+}
+
+/// So many seconds later.
+pub(crate) fn after(start: Timestamp, seconds: u64) -> Timestamp {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX / 2);
+    Timestamp::from_second(start.as_second().saturating_add(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 /// 32 letters and digits that nobody can guess.

@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::jwk::JwkSet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::log::{Digests, Log, Violation, ViolationKind};
+use crate::metadata::NodeIdentity;
 use crate::options::{Options, ServiceOwned, Throttling, TokenStyle};
 use crate::rows::Row;
 use crate::script::{Scripts, Server};
 use crate::throttle::Throttle;
 use crate::token::Tokens;
 
-/// Where the simulator listens.
+/// Where the simulator listens, and the names that it goes by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoints {
@@ -24,6 +27,24 @@ pub struct Endpoints {
     pub authority: String,
     /// The plain control interface.
     pub control: String,
+    /// The metadata service of the node, plain HTTP, without a slash at its end.
+    pub metadata: String,
+    /// Root of Graph as tokens, scopes and pages name it: `graph`, unless another was asked for.
+    pub public_graph: String,
+    /// The authority as issuers and assertions name it: `authority`, unless another was asked for.
+    pub public_authority: String,
+}
+
+/// What an app trusts instead of a credential of its own. All three are compared to the letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FederatedCredential {
+    /// The issuer, a URL, as `iss` has it.
+    pub issuer: String,
+    /// The subject, such as `system:serviceaccount:NAMESPACE:NAME`.
+    pub subject: String,
+    /// The audience, such as `api://AzureADTokenExchange`.
+    pub audience: String,
 }
 
 /// An app registration in a tenant.
@@ -36,6 +57,12 @@ pub struct App {
     /// The application permissions that an administrator has granted.
     #[serde(default)]
     pub roles: Vec<String>,
+    /// The certificates that were registered, PEM; the key of any of them may sign.
+    #[serde(default)]
+    pub certificates: Vec<String>,
+    /// The federated credentials.
+    #[serde(default)]
+    pub federated: Vec<FederatedCredential>,
 }
 
 impl App {
@@ -44,7 +71,16 @@ impl App {
     pub fn with_secret(secret: impl Into<String>) -> Self {
         Self {
             secrets: vec![secret.into()],
+            ..Self::without_secret()
+        }
+    }
+
+    /// An app with no credential yet, and the least permission that may write.
+    #[must_use]
+    pub fn without_secret() -> Self {
+        Self {
             roles: vec!["DeviceManagementServiceConfig.ReadWrite.All".to_owned()],
+            ..Self::default()
         }
     }
 
@@ -59,6 +95,20 @@ impl App {
     #[must_use]
     pub fn secret(mut self, secret: impl Into<String>) -> Self {
         self.secrets.push(secret.into());
+        self
+    }
+
+    /// The same app with one more certificate, PEM.
+    #[must_use]
+    pub fn certificate(mut self, pem: impl Into<String>) -> Self {
+        self.certificates.push(pem.into());
+        self
+    }
+
+    /// The same app with one more federated credential.
+    #[must_use]
+    pub fn federated(mut self, credential: FederatedCredential) -> Self {
+        self.federated.push(credential);
         self
     }
 }
@@ -80,6 +130,9 @@ pub(crate) struct Settings {
     pub(crate) throttling: Throttling,
     pub(crate) ids_ignore_case: bool,
     pub(crate) reorder_assignments: bool,
+    pub(crate) throttle_headers: bool,
+    /// How far Entra's clock is ahead of this machine's.
+    pub(crate) clock: SignedDuration,
 }
 
 /// A page of a listing that was promised by a `@odata.nextLink`.
@@ -98,6 +151,10 @@ const REMEMBERED: usize = 10_000;
 pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) tenants: BTreeMap<String, Tenant>,
+    /// Keys by issuer: what discovery would find.
+    pub(crate) issuers: BTreeMap<String, JwkSet>,
+    /// The identities that are assigned to the node.
+    pub(crate) identities: Vec<NodeIdentity>,
     pub(crate) tokens: Tokens,
     pub(crate) scripts: Scripts,
     pub(crate) log: Log,
@@ -122,6 +179,10 @@ pub struct InFlight {
     pub graph_peak: u64,
     /// The most at Entra since the log was cleared.
     pub entra_peak: u64,
+    /// At the metadata service now.
+    pub metadata: u64,
+    /// The most at the metadata service since the log was cleared.
+    pub metadata_peak: u64,
 }
 
 impl InFlight {
@@ -130,6 +191,7 @@ impl InFlight {
         let (now, peak) = match server {
             Server::Graph => (&mut self.graph, &mut self.graph_peak),
             Server::Entra => (&mut self.entra, &mut self.entra_peak),
+            Server::Metadata => (&mut self.metadata, &mut self.metadata_peak),
         };
         *now += 1;
         *peak = (*peak).max(*now);
@@ -141,6 +203,7 @@ impl InFlight {
         let now = match server {
             Server::Graph => &mut self.graph,
             Server::Entra => &mut self.entra,
+            Server::Metadata => &mut self.metadata,
         };
         *now = now.saturating_sub(1);
     }
@@ -158,8 +221,12 @@ impl World {
                 throttling: options.throttling,
                 ids_ignore_case: options.ids_ignore_case,
                 reorder_assignments: options.reorder_assignments,
+                throttle_headers: options.throttle_headers,
+                clock: SignedDuration::ZERO,
             },
             tenants: BTreeMap::new(),
+            issuers: BTreeMap::new(),
+            identities: Vec::new(),
             tokens: Tokens::default(),
             scripts: Scripts::default(),
             log: Log::new(options.log_capacity),
@@ -171,6 +238,16 @@ impl World {
             seen_order: VecDeque::new(),
             in_flight: InFlight::default(),
         }
+    }
+
+    /// Entra's time.
+    pub(crate) fn now(&self) -> Timestamp {
+        let far = if self.settings.clock.is_negative() {
+            Timestamp::MIN
+        } else {
+            Timestamp::MAX
+        };
+        Timestamp::now().checked_add(self.settings.clock).unwrap_or(far)
     }
 
     pub(crate) fn violation(&mut self, seq: u64, kind: ViolationKind, detail: impl Into<String>) {

@@ -1,6 +1,9 @@
 //! A simulator with one tenant, one app and one row, and clients for it.
 
-use graph_simulator::{App, Control, Options, Request, Simulator};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use graph_simulator::{App, Certified, Control, Options, Request, Simulator};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
@@ -57,6 +60,27 @@ impl World {
             ("client_secret", SECRET.to_owned()),
             ("scope", format!("{}/.default", self.simulator.graph_endpoint())),
         ]
+    }
+
+    /// A form whose proof is an assertion.
+    pub(crate) fn asserting(&self, assertion: &str) -> Vec<(&'static str, String)> {
+        let mut form = self.form();
+        form.retain(|(name, _)| *name != "client_secret");
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        form.push(("client_assertion_type", kind.to_owned()));
+        form.push(("client_assertion", assertion.to_owned()));
+        form
+    }
+
+    /// Asks for a token with this assertion; gives the status, Entra's code and the sentence.
+    pub(crate) async fn refusal(&self, assertion: &str) -> (u16, u64, String) {
+        let (status, body) = self.ask(TENANT, &self.asserting(assertion)).await;
+        let code = body["error_codes"][0].as_u64().unwrap_or_default();
+        (
+            status,
+            code,
+            body["error_description"].as_str().unwrap_or_default().to_owned(),
+        )
     }
 
     pub(crate) async fn ask(&self, tenant: &str, form: &[(&'static str, String)]) -> (u16, Value) {
@@ -127,6 +151,44 @@ pub(crate) async fn read(response: Response) -> (u16, Value) {
         serde_json::from_str(&text).unwrap_or(Value::String(text))
     };
     (status, body)
+}
+
+/// The bytes in a PEM block.
+pub(crate) fn der(pem: &str) -> Vec<u8> {
+    let lines: Vec<&str> = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    STANDARD.decode(lines.concat()).unwrap()
+}
+
+/// The payload of a token.
+pub(crate) fn payload(token: &str) -> Value {
+    let middle = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(middle).unwrap()).unwrap()
+}
+
+/// What signs an assertion.
+pub(crate) struct Signer {
+    pub(crate) header: Header,
+    pub(crate) key: EncodingKey,
+}
+
+impl Signer {
+    /// As Microsoft's page has it: PS256, the certificate named by its SHA-256 thumbprint.
+    pub(crate) fn of(certified: &Certified) -> Self {
+        let mut header = Header::new(Algorithm::PS256);
+        header.x5t_s256 = Some(thumbprint(&aws_lc_rs::digest::SHA256, certified));
+        Self {
+            header,
+            key: EncodingKey::from_rsa_der(&der(&certified.key_pkcs1_pem)),
+        }
+    }
+
+    pub(crate) fn sign(&self, claims: &Value) -> String {
+        jsonwebtoken::encode(&self.header, claims, &self.key).unwrap()
+    }
+}
+
+pub(crate) fn thumbprint(algorithm: &'static aws_lc_rs::digest::Algorithm, certified: &Certified) -> String {
+    URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(algorithm, &der(&certified.certificate_pem)))
 }
 
 /// A PATCH body with the types that it needs.

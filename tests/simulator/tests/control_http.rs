@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{CLIENT, P1, SECRET, TENANT, World, read};
+use crate::common::{CLIENT, P1, SECRET, Signer, TENANT, World, read};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
@@ -201,6 +201,81 @@ async fn scripts_settings_and_the_log_work_over_http() {
     }
 }
 
+#[tokio::test]
+async fn credentials_issuers_and_identities_work_over_http() {
+    let world = World::start();
+    let remote = Remote::new(format!("http://{}", world.simulator.control_address()));
+    let app = format!("/tenants/{TENANT}/apps/{CLIENT}");
+    let made = graph_simulator::certificate("an app").unwrap();
+    remote
+        .ok(
+            Method::PUT,
+            &format!("{app}/certificates"),
+            Some(json!([made.certificate_pem])),
+        )
+        .await;
+    let credential = json!({ "issuer": "https://i.example", "subject": "s", "audience": "a" });
+    remote
+        .ok(Method::PUT, &format!("{app}/federated"), Some(json!([credential])))
+        .await;
+    remote
+        .ok(Method::PUT, "/settings", Some(json!({ "clockOffsetSeconds": 3600 })))
+        .await;
+    let now = world.control.now().as_second();
+    assert!((now - jiff::Timestamp::now().as_second() - 3600).abs() < 30);
+    let authority = world.simulator.authority_host();
+    let own = Signer::of(&made).sign(&json!({
+        "aud": format!("{authority}/{TENANT}/oauth2/v2.0/token"),
+        "iss": CLIENT, "sub": CLIENT, "jti": "x", "nbf": now, "exp": now + 60,
+    }));
+    assert_eq!(world.refusal(&own).await.0, 200);
+    let foreign = json!({ "iss": "https://i.example", "sub": "s", "aud": "a", "exp": now + 60 });
+    let foreign = Signer::of(&made).sign(&foreign);
+    assert_eq!(world.refusal(&foreign).await.1, 90_061);
+    let issuer = |jwks: Value| Some(json!({ "issuer": "https://i.example", "jwks": jwks }));
+    remote.ok(Method::PUT, "/issuers", issuer(json!({ "keys": [] }))).await;
+    assert_ne!(world.refusal(&foreign).await.1, 90_061);
+    remote.ok(Method::PUT, "/issuers", issuer(Value::Null)).await;
+    assert_eq!(world.refusal(&foreign).await.1, 90_061);
+    let seen = remote.ok(Method::GET, "/requests?server=entra&status=200", None).await;
+    assert_eq!(seen[0]["clientAssertion"]["claims"]["iss"], CLIENT);
+
+    let endpoints = remote.ok(Method::GET, "/", None).await;
+    let url = format!(
+        "{}/metadata/identity/oauth2/token?api-version=2018-02-01&resource={}",
+        endpoints["metadata"].as_str().unwrap(),
+        endpoints["publicGraph"].as_str().unwrap()
+    );
+    let ask = async || {
+        let request = remote.client.get(&url).header("Metadata", "true");
+        read(request.send().await.unwrap()).await.0
+    };
+    let identity = json!({ "tenant": TENANT, "clientId": CLIENT, "systemAssigned": true });
+    remote.ok(Method::PUT, "/identities", Some(identity)).await;
+    assert_eq!(ask().await, 200);
+    remote.ok(Method::DELETE, "/identities", None).await;
+    assert_eq!(ask().await, 400);
+    let seen = remote.ok(Method::GET, "/requests?server=metadata", None).await;
+    assert_eq!(seen.as_array().unwrap().len(), 2);
+    assert_eq!(
+        remote.ok(Method::GET, "/limit-violations", None).await,
+        json!({ "count": 0, "byScope": {} })
+    );
+
+    for (path, body, status) in [
+        (format!("{app}/certificates"), json!(["nothing"]), 400),
+        (format!("{app}/federated"), json!([{ "issuer": "i" }]), 400),
+        ("/issuers".to_owned(), json!({ "issuer": "i", "jwks": 7 }), 400),
+        (
+            "/identities".to_owned(),
+            json!({ "tenant": TENANT, "clientId": "nobody" }),
+            404,
+        ),
+    ] {
+        assert_eq!(remote.call(Method::PUT, &path, Some(body)).await.0, status, "{path}");
+    }
+}
+
 /// The program, ended with the test.
 struct Program(Child);
 
@@ -291,8 +366,20 @@ async fn the_program_says_where_it_listens_and_ends_when_stdin_closes() {
 }
 
 #[test]
-fn the_program_ends_on_sigterm() {
-    let (mut program, _) = start(&[]);
+fn the_program_takes_public_names_and_ends_on_sigterm() {
+    let (mut program, endpoints) = start(&[
+        "--public-graph",
+        "https://graph.microsoft.com",
+        "--public-authority",
+        "https://login.microsoftonline.com",
+        "--enforce-throttling",
+        "--throttle-headers",
+    ]);
+    assert_eq!(endpoints["publicGraph"], "https://graph.microsoft.com");
+    assert_eq!(endpoints["publicAuthority"], "https://login.microsoftonline.com");
+    for (name, start) in [("graph", "https://127.0.0.1:"), ("metadata", "http://127.0.0.1:")] {
+        assert!(endpoints[name].as_str().unwrap().starts_with(start), "{endpoints}");
+    }
     let pid = program.0.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert_eq!(ends(&mut program), Some(0));

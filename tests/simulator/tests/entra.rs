@@ -1,15 +1,8 @@
 //! The token endpoint, over real TLS.
 
-use crate::common::{CLIENT, SECRET, TENANT, World, read};
-use base64::Engine as _;
+use crate::common::{CLIENT, SECRET, TENANT, World, payload, read};
 use graph_simulator::{Options, TokenStyle, ViolationKind};
-use serde_json::{Value, json};
-
-fn payload(token: &str) -> Value {
-    let middle = token.split('.').nth(1).unwrap();
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(middle).unwrap();
-    serde_json::from_slice(&bytes).unwrap()
-}
+use serde_json::json;
 
 #[tokio::test]
 async fn a_right_request_gets_a_token_with_its_claims() {
@@ -119,31 +112,6 @@ async fn missing_fields_and_wrong_forms_are_refused() {
     assert_eq!(status, 400);
     let (status, _) = read(world.client.get(world.simulator.authority_host()).send().await.unwrap()).await;
     assert_eq!(status, 404);
-}
-
-#[tokio::test]
-async fn an_assertion_is_refused_in_clear_words() {
-    let world = World::start();
-    let mut form: Vec<_> = world
-        .form()
-        .into_iter()
-        .filter(|(name, _)| *name != "client_secret")
-        .collect();
-    form.push((
-        "client_assertion_type",
-        "urn:ietf:params:oauth:client-assertion-type:jwt-bearer".to_owned(),
-    ));
-    form.push(("client_assertion", "a.b.c".to_owned()));
-    let (status, body) = world.ask(TENANT, &form).await;
-    assert_eq!((status, body["error"].as_str()), (401, Some("invalid_client")));
-    assert!(
-        body["error_description"]
-            .as_str()
-            .unwrap()
-            .contains("not supported by this simulator")
-    );
-    let logged = world.last().body.unwrap();
-    assert!(logged["client_assertion"].as_str().unwrap().starts_with("digest:"));
 }
 
 #[tokio::test]

@@ -92,14 +92,14 @@ pub(crate) fn list(
     let mut body = Map::new();
     let context = format!(
         "{}/v1.0/$metadata#deviceManagement/complianceManagementPartners",
-        endpoints.graph
+        endpoints.public_graph
     );
     body.insert("@odata.context".to_owned(), json!(context));
     if more {
         let mark = random_word();
         body.insert(
             "@odata.nextLink".to_owned(),
-            json!(format!("{}{COLLECTION}?$skiptoken={mark}", endpoints.graph)),
+            json!(format!("{}{COLLECTION}?$skiptoken={mark}", endpoints.public_graph)),
         );
         world.promise(Page {
             mark,
@@ -146,7 +146,7 @@ pub(crate) fn entity(endpoints: &Endpoints, value: Value, select: Option<&[Strin
     }
     let context = format!(
         "{}/v1.0/$metadata#deviceManagement/complianceManagementPartners/$entity",
-        endpoints.graph
+        endpoints.public_graph
     );
     let mut body = Map::new();
     body.insert("@odata.context".to_owned(), json!(context));

@@ -4,7 +4,7 @@ pub(crate) mod error;
 mod list;
 pub(crate) mod validate;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -16,7 +16,13 @@ use crate::log::ViolationKind;
 use crate::model::{READ_ROLES, WRITE_ROLES, is_guid};
 use crate::options::Throttling;
 use crate::reply::Reply;
+use crate::throttle::Standing;
 use crate::world::{Endpoints, World};
+
+/// From which share of a limit on Graph tells it, in hundredths (FACTS 4.3).
+const TOLD_FROM: usize = 80;
+/// The greatest share that Graph tells, in hundredths.
+const TOLD_UP_TO: usize = 180;
 
 /// The path of the collection.
 pub const COLLECTION: &str = "/v1.0/deviceManagement/complianceManagementPartners";
@@ -30,7 +36,7 @@ pub(crate) struct Caller {
     pub(crate) roles: Vec<String>,
 }
 
-/// Notes what a right client never does (FACTS 2.6, 6), before any rule can take the request.
+/// Notes what a right client never does (FACTS 2.6, 7), before any rule can take the request.
 pub(crate) fn inspect(world: &mut World, seq: u64, request: &Incoming) {
     if request.header("user-agent").is_none_or(|agent| agent.trim().is_empty()) {
         world.violation(seq, ViolationKind::MissingUserAgent, "no User-Agent");
@@ -75,20 +81,46 @@ pub(crate) fn inspect(world: &mut World, seq: u64, request: &Incoming) {
     }
 }
 
-/// Counts the request against the published limits. `Some` is how long it would have to wait.
-pub(crate) fn count(world: &mut World, request: &Incoming) -> Option<u64> {
-    let token = request.bearer()?;
-    let (tenant, client_id) = world
-        .tokens
-        .find(token)
-        .map(|grant| (grant.tenant.clone(), grant.client_id.clone()))?;
+/// Counts the request against the published limits; says where it stands among those.
+pub(crate) fn count(world: &mut World, request: &Incoming) -> Standing {
+    let grant = request.bearer().and_then(|token| world.tokens.find(token));
+    let Some((tenant, client_id)) = grant.map(|grant| (grant.tenant.clone(), grant.client_id.clone())) else {
+        return Standing::default();
+    };
     let write = matches!(request.method.as_str(), "POST" | "PUT" | "PATCH" | "DELETE");
-    let wait = world.throttle.record(&tenant, &client_id, write, Instant::now())?;
-    (world.settings.throttling == Throttling::Enforce).then(|| wait.as_secs() + 1)
+    world.throttle.record(&tenant, &client_id, write, Instant::now())
+}
+
+/// Answers a request, unless it is over a limit that is enforced (FACTS 4).
+pub(crate) fn answer_within(
+    world: &mut World,
+    endpoints: &Endpoints,
+    seq: u64,
+    request: &Incoming,
+    standing: &Standing,
+) -> Reply {
+    let enforced = world.settings.throttling == Throttling::Enforce;
+    let exceeded = standing.exceeded.as_ref().filter(|_| enforced);
+    let mut reply = match exceeded {
+        Some(exceeded) => throttled(request, exceeded.wait),
+        None => answer(world, endpoints, seq, request),
+    };
+    if !world.settings.throttle_headers {
+        return reply;
+    }
+    if standing.hundredths >= TOLD_FROM {
+        let share = standing.hundredths.min(TOLD_UP_TO);
+        let share = format!("{}.{:02}", share / 100, share % 100);
+        reply = reply.header("x-ms-throttle-limit-percentage", share);
+    }
+    match exceeded {
+        Some(exceeded) => reply.header("x-ms-throttle-scope", exceeded.scope.clone()),
+        None => reply,
+    }
 }
 
 /// Answers a request as Graph does.
-pub(crate) fn answer(world: &mut World, endpoints: &Endpoints, seq: u64, request: &Incoming) -> Reply {
+fn answer(world: &mut World, endpoints: &Endpoints, seq: u64, request: &Incoming) -> Reply {
     let reply = match respond(world, endpoints, seq, request) {
         Ok(reply) => reply,
         Err(failure) => failure.reply(&request.request_id, &request.client_request_id()),
@@ -107,10 +139,11 @@ pub(crate) fn dress(reply: Reply, request: &Incoming) -> Reply {
         )
 }
 
-/// What a request over an enforced limit gets.
-pub(crate) fn throttled(request: &Incoming, seconds: u64) -> Reply {
+/// What a request over an enforced limit gets: whole seconds, rounded up.
+fn throttled(request: &Incoming, wait: Duration) -> Reply {
     let mut failure = Failure::plain(429, "TooManyRequests", "Too many requests.");
-    failure.retry_after = Some(seconds);
+    let begun = u64::from(wait.subsec_nanos() > 0);
+    failure.retry_after = Some((wait.as_secs() + begun).max(1));
     dress(
         failure.reply(&request.request_id, &request.client_request_id()),
         request,
@@ -207,7 +240,7 @@ fn authenticate(world: &World, endpoints: &Endpoints, request: &Incoming) -> Res
         };
         return Err(Failure::token(&format!("IDX14100: JWT is not well formed, {dots}")));
     };
-    if grant.audience != endpoints.graph {
+    if grant.audience != endpoints.public_graph {
         return Err(Failure::token("Access token validation failure. Invalid audience."));
     }
     if grant.expires <= Timestamp::now() {

@@ -3,6 +3,7 @@
 //! - [`ControlPlane`]: etcd, kube-apiserver and, where asked for, kube-controller-manager, on free ports of 127.0.0.1;
 //! - [`install_crds`]: the operator's own kinds on the control plane that all tests share;
 //! - [`Process`]: a program that is killed when it is dropped and when the test process dies;
+//! - [`Helm`]: the program that users install the chart with;
 //! - [`kstatus`]: what Helm 4 and Flux take an object for;
 //! - [`wait_for`]: polls a condition until a deadline; there is no other way to wait here;
 //! - [`Scratch`]: a folder that goes away.
@@ -17,6 +18,8 @@ mod control_plane;
 mod crds;
 #[path = "harness/federation.rs"]
 mod federation;
+#[path = "harness/helm.rs"]
+mod helm;
 #[path = "harness/kstatus.rs"]
 mod kstatus;
 #[path = "harness/looks.rs"]
@@ -34,6 +37,7 @@ mod world;
 
 pub use control_plane::{ControlPlane, Options};
 pub use crds::{CRD_NAMES, crds_folder, install_crds};
+pub use helm::{Helm, yaml_documents};
 pub use kstatus::{Kstatus, kstatus};
 pub use objects::merge;
 pub use process::{Process, free_port, leashed};

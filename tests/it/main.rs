@@ -2,6 +2,7 @@
 
 mod binary;
 mod binding;
+mod chart;
 mod claims;
 mod connections;
 mod contest;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use harness::{ControlPlane, Helm, Options, PATIENCE, wait_for};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use super::{RELEASE, chart};
 
 const OPERATOR_PODS: &str = "app.kubernetes.io/name=compliance-partner-operator";
+/// Longer than Helm waits.
+const LONGEST_WAIT: Duration = Duration::from_secs(90);
 const TEST_PODS: &str = "app.kubernetes.io/name=compliance-partner-operator-test";
 
 /// A cluster with namespaces that take none but restricted pods, and one for a tenant.
@@ -32,19 +34,15 @@ async fn cluster() -> Result<ControlPlane> {
     Ok(plane)
 }
 
-/// The pod with this label that nobody has said anything of yet.
+/// A pod with this label that nobody has said anything of yet.
 async fn new_pod(pods: &Api<Pod>, label: &str) -> Result<String> {
-    wait_for(&format!("a new pod with {label}"), PATIENCE, async || {
+    wait_for(&format!("a new pod with {label}"), LONGEST_WAIT, async || {
         let list = pods.list(&ListParams::default().labels(label)).await?;
-        let fresh = list.items.iter().filter(|pod| {
+        let fresh = list.items.into_iter().find(|pod| {
             let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
             phase == Some("Pending") && pod.metadata.deletion_timestamp.is_none()
         });
-        let names: Vec<String> = fresh.filter_map(|pod| pod.metadata.name.clone()).collect();
-        match &names[..] {
-            [name] => Ok(name.clone()),
-            _ => bail!("{names:?}"),
-        }
+        fresh.and_then(|pod| pod.metadata.name).context("none")
     })
     .await
 }
@@ -106,15 +104,22 @@ const CRDS: [&str; 2] = [
     "customresourcedefinition.apiextensions.k8s.io/graphconnections.intune.msgraph.dev",
 ];
 
-/// Installs or upgrades with `--wait`: it ends once the pod is said to be ready, and not before.
+/// Installs or upgrades with `--wait`, while a kubelet says of each pod of the operator that it is ready. One that is about
+/// to be collected may be among them.
 async fn waited_for(helm: &Helm, pods: &Api<Pod>, args: &[&str]) -> Result<String> {
     let kubelet = async {
-        let pod = new_pod(pods, OPERATOR_PODS).await?;
-        says(pods, &pod, "Running").await
+        loop {
+            let pod = new_pod(pods, OPERATOR_PODS).await?;
+            match says(pods, &pod, "Running").await {
+                Err(error) if pods.get_opt(&pod).await?.is_some() => return Err(error),
+                _ => {}
+            }
+        }
     };
-    let (told, ready) = tokio::join!(helm.ok(args), kubelet);
-    ready?;
-    told
+    tokio::select! {
+        told = helm.ok(args) => told,
+        stuck = kubelet => stuck,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

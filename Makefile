@@ -18,7 +18,7 @@ help: ## Print this
 build: ## Build the operator for use: target/release/compliance-partner-operator
 	$(CARGO) build --locked --release -p compliance-partner-operator
 
-crds: ## Write crds/ from the code
+crds: ## Write crds/ and their template in the chart from the code
 	UPDATE_CRDS=1 $(CARGO) test --locked -p compliance-partner-operator --lib api::
 
 reference: ## Write the tables of docs/reference.md from the code
@@ -44,6 +44,7 @@ test: ## Run all tests, on a real Kubernetes API server and a simulator of Graph
 	$(CARGO) build --locked --workspace --bins --tests
 	@tests/control-plane/ensure >/dev/null
 	@tests/kstatus/ensure >/dev/null
+	@tests/helm/ensure >/dev/null
 	@mkdir -p '$(target)' && rm -f '$(target)/test.status'
 	@{ $(CARGO) test --locked --workspace --no-fail-fast; echo $$? >'$(target)/test.status'; } | tee '$(target)/test.log'; \
 	awk -v status="$$(cat '$(target)/test.status')" "$$SUM_UP" '$(target)/test.log'

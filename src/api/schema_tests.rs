@@ -251,6 +251,43 @@ fn the_files_that_users_install_are_what_the_code_says() {
     }
 }
 
+/// The chart's template of both: the same text, with the labels of a release, and the annotation by which Helm keeps them.
+fn chart_template() -> String {
+    const METADATA: &str = "
+metadata:
+  labels:
+    {{- include \"compliance-partner-operator.labels\" . | nindent 4 }}
+  {{- if .Values.crds.keep }}
+  annotations:
+    helm.sh/resource-policy: keep
+  {{- end }}
+";
+    let documents = crds().map(|crd| {
+        let yaml = to_yaml(&crd).unwrap();
+        assert!(!yaml.contains("{{"), "Helm would read this as a template: {yaml}");
+        assert_eq!(yaml.matches("\nmetadata:\n").count(), 1, "{yaml}");
+        format!("---\n{}", yaml.replace("\nmetadata:\n", METADATA))
+    });
+    format!(
+        "{{{{- /* Written from crds/ by `make crds`. */ -}}}}\n{{{{- if .Values.crds.enabled }}}}\n{}{{{{- end }}}}\n",
+        documents.concat()
+    )
+}
+
+#[test]
+fn the_chart_installs_what_the_code_says() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/chart/templates/crds.yaml");
+    let template = chart_template();
+    if std::env::var_os(UPDATE).is_some() {
+        fs::write(&file, &template).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&file).unwrap_or_default() == template,
+        "deploy/chart/templates/crds.yaml is not what the code says. To write it anew: make crds, which is {UPDATE}=1 \
+         cargo test --lib api::"
+    );
+}
+
 #[test]
 fn the_yaml_reads_back_to_the_same_crd() {
     for crd in crds() {

@@ -5,6 +5,7 @@
 //! - [`Proxy`]: a forward proxy, which can refuse, cut and go silent;
 //! - [`Kind`]: the kinds of `auth`, and all that a connection by each of them takes;
 //! - [`Process`]: a program that is killed when it is dropped and when the test process dies;
+//! - [`Helm`]: the program that users install the chart with;
 //! - [`kstatus`]: what Helm 4 and Flux take an object for;
 //! - [`wait_for`]: polls a condition until a deadline; there is no other way to wait here;
 //! - [`Scratch`]: a folder that goes away.
@@ -21,6 +22,8 @@ mod crds;
 mod credentials;
 #[path = "harness/federation.rs"]
 mod federation;
+#[path = "harness/helm.rs"]
+mod helm;
 #[path = "harness/kstatus.rs"]
 mod kstatus;
 #[path = "harness/looks.rs"]
@@ -43,6 +46,7 @@ pub use control_plane::{ControlPlane, Options, ensured};
 pub use crds::{CRD_NAMES, crds_folder, install_crds};
 pub use credentials::{Kind, Proofs, auth, tls};
 pub use federation::AUDIENCE;
+pub use helm::{Helm, yaml_documents};
 pub use kstatus::{Kstatus, kstatus};
 pub use objects::merge;
 pub use process::{Process, free_port, leashed};

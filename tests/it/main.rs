@@ -5,6 +5,7 @@ mod auth;
 mod binary;
 mod binding;
 mod budgets;
+mod chart;
 mod claims;
 mod connections;
 mod contest;

@@ -114,6 +114,13 @@ impl World {
         Ok(world)
     }
 
+    /// A namespace and a simulator on the control plane that all tests share, but no account for the operator: one named
+    /// [`OPERATOR`] has to come to be in the namespace before it is started.
+    pub async fn without_rights(name: &str) -> anyhow::Result<Self> {
+        let plane = install_crds().await?;
+        Self::ungranted(name, Arc::clone(plane), graph_simulator::Options::default()).await
+    }
+
     async fn ungranted(
         name: &str,
         plane: Arc<ControlPlane>,

@@ -1,0 +1,161 @@
+//! What the chart refuses, before anything reaches a cluster, and how it says so.
+
+use anyhow::{Context as _, Result, ensure};
+use harness::{Helm, checkout};
+use serde_json::Value;
+
+use super::{RELEASE, chart, values};
+
+fn schema() -> Result<Value> {
+    let path = checkout().join("deploy/chart/values.schema.json");
+    Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?)
+}
+
+/// Every object below that takes any key at all.
+fn open(path: &str, schema: &Value, found: &mut Vec<String>) {
+    let rest = &schema["additionalProperties"];
+    if schema["type"] == "object" && !(*rest == false || rest.is_object()) {
+        found.push(path.to_owned());
+    }
+    match schema {
+        Value::Object(inner) => inner
+            .iter()
+            .for_each(|(key, inner)| open(&format!("{path}/{key}"), inner, found)),
+        Value::Array(inner) => inner.iter().for_each(|inner| open(path, inner, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn no_object_of_the_values_takes_an_unknown_key() -> Result<()> {
+    let mut found = Vec::new();
+    open("", &schema()?, &mut found);
+    found.sort();
+    // A parent chart's own values; and sources of volumes, which the API server judges.
+    assert_eq!(found, ["/definitions/otherVolume", "/properties/global"]);
+    Ok(())
+}
+
+/// Each map of the values whose keys are the chart's own: `""` is the whole.
+fn maps(path: &str, values: &Value, found: &mut Vec<String>) {
+    let inner = values.as_object().into_iter().flatten();
+    let free = ["requests.", "limits."].iter().any(|free| path.ends_with(free));
+    if values.as_object().is_some_and(|map| !map.is_empty()) && !free {
+        found.push(path.to_owned());
+        inner.for_each(|(key, value)| maps(&format!("{path}{key}."), value, found));
+    }
+}
+
+/// What Helm says of these assignments in JSON, all at once.
+async fn refused(assignments: impl IntoIterator<Item = String>) -> Result<String> {
+    let mut args = ["template", RELEASE, &chart()].map(str::to_owned).to_vec();
+    for assignment in assignments {
+        args.extend(["--set-json".to_owned(), assignment]);
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    Helm::alone().await?.refused(&args).await
+}
+
+#[tokio::test]
+async fn a_misspelled_value_is_refused_by_its_name() -> Result<()> {
+    let mut places = Vec::new();
+    maps("", &values()?, &mut places);
+    ensure!(places.len() > 15, "{places:?}");
+    let told = refused(places.iter().map(|place| format!("{place}misspelt=1"))).await?;
+    for place in &places {
+        let path = format!("/{}", place.trim_end_matches('.').replace('.', "/"));
+        let line = format!(
+            "at '{}': additional properties 'misspelt' not allowed",
+            path.trim_end_matches('/')
+        );
+        ensure!(told.contains(&line), "{line} is not in {told}");
+    }
+    // Inside of what is empty by default.
+    let inside = [
+        (r#"affinity={"nodeAfinity":{}}"#, "nodeAfinity"),
+        (r#"connections=[{"namespace":"contoso","secret":"graph"}]"#, "secret"),
+        (r#"extraEnv=[{"name":"A","vlaue":"b"}]"#, "vlaue"),
+        (r#"extraVolumes=[{"name":"a","confgMap":{"name":"a"}}]"#, "confgMap"),
+        (r#"extraVolumeMounts=[{"name":"a","mountpath":"/a"}]"#, "mountpath"),
+        (r#"imagePullSecrets=[{"nam":"a"}]"#, "nam"),
+        (r#"networkPolicy.extraEgress=[{"too":[]}]"#, "too"),
+        (r#"networkPolicy.metricsFrom=[{"podSelektor":{}}]"#, "podSelektor"),
+        (r#"serviceMonitor.relabelings=[{"sourceLabel":["a"]}]"#, "sourceLabel"),
+        (r#"tolerations=[{"kee":"a"}]"#, "kee"),
+        (r#"topologySpreadConstraints=[{"maxSkw":1}]"#, "maxSkw"),
+    ];
+    let told = refused(inside.map(|(assignment, _)| assignment.to_owned())).await?;
+    for (_, name) in inside {
+        let line = format!("additional properties '{name}' not allowed");
+        ensure!(told.contains(&line), "{line} is not in {told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_value_is_refused_by_its_name() -> Result<()> {
+    let wrong = [
+        ("replicaCount=2", "/replicaCount"),
+        (r#"syncInterval="10""#, "/syncInterval"),
+        ("heartbeatStaleAfter=72", "/heartbeatStaleAfter"),
+        (r#"abandonCleanupAfter="soon""#, "/abandonCleanupAfter"),
+        (r#"adminAddress="8080""#, "/adminAddress"),
+        (r#"logLevel="loud""#, "/logLevel"),
+        (r#"graphEndpoint="http://graph.example""#, "/graphEndpoint"),
+        (r#"watchNamespaces=["Contoso"]"#, "/watchNamespaces/0"),
+        (r#"operatorIdentityNamespaces="contoso""#, "/operatorIdentityNamespaces"),
+        (r#"image.digest="sha256:0""#, "/image/digest"),
+        (r#"observeOnly="yes""#, "/observeOnly"),
+        (
+            r#"podLabels={"app.kubernetes.io/name":"mine"}"#,
+            "/podLabels/app.kubernetes.io~1name",
+        ),
+        (r#"extraEnv=[{"name":"A","value":true}]"#, "/extraEnv/0/value"),
+        (
+            r#"connections=[{"namespace":"a"},{"namespace":"a","secretName":"b","serviceAccountName":"c"}]"#,
+            "/connections/0",
+        ),
+    ];
+    let told = refused(wrong.map(|(assignment, _)| assignment.to_owned())).await?;
+    for place in wrong.map(|(_, place)| place).into_iter().chain(["/connections/1"]) {
+        ensure!(told.contains(&format!("at '{place}': ")), "{place} is not in {told}");
+    }
+    for (assignments, expected) in [
+        (&["replicaCount=0"][..], "/replicaCount"),
+        (
+            &[r#"syncInterval="48h""#],
+            "syncInterval is 48h: it has to be from 1s to 24h",
+        ),
+        (
+            &[r#"syncInterval="999ms""#],
+            "syncInterval is 999ms: it has to be from 1s to 24h",
+        ),
+        (
+            &[
+                r#"connections=[{"namespace":"contoso","secretName":"graph"}]"#,
+                r#"watchNamespaces=["fabrikam"]"#,
+            ],
+            r#"the namespace "contoso", which watchNamespaces lacks"#,
+        ),
+    ] {
+        let told = refused(assignments.iter().map(|&assignment| assignment.to_owned())).await?;
+        ensure!(told.contains(expected), "{assignments:?}: {told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_too_old_is_told_so() -> Result<()> {
+    let helm = Helm::alone().await?;
+    let chart = chart();
+    let template = ["template", RELEASE, &chart, "--kube-version"];
+    let refused = helm.refused(&[&template[..], &["1.32.9"]].concat()).await?;
+    ensure!(
+        refused.contains(">=1.33.0-0") && refused.contains("1.32.9"),
+        "{refused}"
+    );
+    for version in ["1.33.0", "1.33.4-gke.1245000", "1.37.2"] {
+        helm.ok(&[&template[..], &[version]].concat()).await.context(version)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Helm, as users run it: the program that `tests/helm` builds, with a home of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use crate::control_plane::{ControlPlane, ensured};
+use crate::scratch::Scratch;
+
+/// Longer than any `--timeout` that a test gives.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// Helm for one cluster, or for none.
+#[derive(Debug)]
+pub struct Helm {
+    program: PathBuf,
+    home: Scratch,
+    kubeconfig: PathBuf,
+}
+
+impl Helm {
+    /// Helm without a cluster: to lint and to render.
+    ///
+    /// # Errors
+    /// If the program is not here and cannot be built.
+    pub async fn alone() -> Result<Self> {
+        Self::with(Path::new("/dev/null")).await
+    }
+
+    /// Helm as the administrator of a control plane.
+    ///
+    /// # Errors
+    /// If the program is not here and cannot be built.
+    pub async fn on(plane: &ControlPlane) -> Result<Self> {
+        Self::with(&plane.admin_kubeconfig()).await
+    }
+
+    async fn with(kubeconfig: &Path) -> Result<Self> {
+        static PROGRAM: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
+
+        let program = PROGRAM.get_or_init(async || {
+            let folder = ensured("helm").await.map_err(|error| format!("{error:#}"))?;
+            Ok(folder.join("helm"))
+        });
+        let program = program.await.as_ref().map_err(|error| anyhow!("helm: {error}"))?;
+        Ok(Self {
+            program: program.clone(),
+            home: Scratch::new()?,
+            kubeconfig: kubeconfig.to_owned(),
+        })
+    }
+
+    /// Runs Helm. That it fails is no error.
+    ///
+    /// # Errors
+    /// If it cannot be run, or does not end within three minutes.
+    pub async fn run(&self, args: &[&str]) -> Result<Output> {
+        let mut command = tokio::process::Command::new(&self.program);
+        // Nothing of the user's own plugins, repositories and HELM_ variables.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"HELM_") {
+                command.env_remove(name);
+            }
+        }
+        for place in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(place, self.home.path().join(place));
+        }
+        let ended = command
+            .args(args)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(LIMIT, ended)
+            .await
+            .with_context(|| format!("helm {} did not end within {LIMIT:?}", args.join(" ")))?;
+        output.context("helm cannot be run")
+    }
+
+    /// Runs Helm and gives what it wrote to standard output.
+    ///
+    /// # Errors
+    /// If it fails; with what it wrote to standard error.
+    pub async fn ok(&self, args: &[&str]) -> Result<String> {
+        let output = self.run(args).await?;
+        ensure!(
+            output.status.success(),
+            "helm {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Runs Helm, which has to fail, and gives what it wrote to standard error.
+    ///
+    /// # Errors
+    /// If it succeeds.
+    pub async fn refused(&self, args: &[&str]) -> Result<String> {
+        let output = self.run(args).await?;
+        ensure!(!output.status.success(), "helm {} succeeded", args.join(" "));
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// The objects of a text with YAML documents, as of `helm template`.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn yaml_documents(text: &str) -> Result<Vec<Value>> {
+    let says_nothing = |line: &str| line.trim().is_empty() || line.starts_with('#');
+    let text = format!("\n{text}");
+    let documents = text
+        .split("\n---")
+        .filter(|document| !document.lines().all(says_nothing));
+    documents
+        .map(|document| serde_saphyr::from_str(document).with_context(|| document.to_owned()))
+        .collect()
+}

@@ -6,6 +6,7 @@ pub mod cloud;
 pub mod error;
 pub mod http;
 mod json;
+pub mod listing;
 pub mod metadata;
 pub mod model;
 pub mod session;

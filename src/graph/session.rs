@@ -1,7 +1,7 @@
 //! The session of one connection: it owns the token and the last listing. Neither is ever served to a connection that
 //! has not got a token with its own credential.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use super::client::{GraphClient, MOST_PAGES, Row, Taken};
 use super::error::{Failure, FailureKind, TokenFailure, TokenFailureKind};
+use super::listing::Listing;
 use super::model::{MOST_ROWS, Partner, Patch};
 use super::throttle::{Budget, Kind, LONGEST_CLOSE, Permit, Priority};
 use super::token::{Credential, Token, TokenClient, TokenRequest};
@@ -80,59 +81,6 @@ pub struct Waits {
     pub forbidden: Duration,
     /// The bound on one listing, all of its pages and the wait for another's included.
     pub listing: Duration,
-}
-
-/// All rows of a tenant, as last listed.
-#[derive(Debug)]
-pub struct Listing {
-    /// When the listing began: whatever happened before is in it.
-    pub began: Instant,
-    /// The rows with their ids in lower case, in the order of these.
-    rows: Box<[(Box<str>, Row)]>,
-}
-
-impl Listing {
-    /// The listing of these rows. A row without an id can be nobody's: it costs nobody but itself. Of two rows with one
-    /// id, which a row that moves while pages are read can bring, the last one counts.
-    #[must_use]
-    pub fn new(began: Instant, rows: impl IntoIterator<Item = Row>) -> Self {
-        let mut by_id = BTreeMap::new();
-        for row in rows {
-            let id = match &row {
-                Ok(partner) => Some(partner.id.as_str()),
-                Err(row) => row.id.as_deref(),
-            };
-            if let Some(id) = id {
-                by_id.insert(id.to_ascii_lowercase().into_boxed_str(), row);
-            }
-        }
-        let rows = by_id.into_iter().collect();
-        Self { began, rows }
-    }
-
-    /// The rows, in an order that does not depend on Graph's.
-    pub fn rows(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter().map(|(_, row)| row)
-    }
-
-    /// The row with this id, in any case.
-    #[must_use]
-    pub fn row(&self, id: &str) -> Option<&Row> {
-        let id = id.to_ascii_lowercase();
-        let at = self.rows.binary_search_by(|(key, _)| key.as_ref().cmp(&id)).ok()?;
-        self.rows.get(at).map(|(_, row)| row)
-    }
-
-    /// The ids, as Graph spells them, of all rows with exactly this display name; of rows that cannot be read, too.
-    #[must_use]
-    pub fn named(&self, name: &str) -> Vec<String> {
-        self.rows()
-            .filter_map(|row| match row {
-                Ok(partner) => (partner.display_name.as_deref() == Some(name)).then(|| partner.id.clone()),
-                Err(row) => row.id.clone().filter(|_| row.display_name.as_deref() == Some(name)),
-            })
-            .collect()
-    }
 }
 
 /// One connection's way to Graph.

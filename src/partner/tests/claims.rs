@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use crate::api::connection::{Access, Cloud};
 use crate::api::partner::ManagementPolicy;
+use crate::graph::listing::Listing;
 use crate::graph::model;
 use crate::graph::model::Property;
-use crate::graph::session::Listing;
 use crate::partner::claim::ObjectId;
 use crate::partner::plan::{Change, Plan};
 use crate::runtime::index::connection_of;

@@ -9,7 +9,7 @@ use super::passes::{list, meanwhile};
 use crate::api::reason::{Pair, Reason};
 use crate::connection::sessions::State;
 use crate::connection::{ConnectionVerdict, Told, due_polls, next_status, settle, shortest_interval, tell};
-use crate::graph::session::Listing;
+use crate::graph::listing::Listing;
 use crate::partner::status::{self, Judgement};
 use crate::runtime::object::{Connection, Key, ObjectKey, Written};
 use crate::runtime::queue::Lane;

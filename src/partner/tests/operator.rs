@@ -19,7 +19,7 @@ use super::kubernetes::{Event, Kubernetes};
 use super::passes::reconcile;
 use crate::api::reason::Timing;
 use crate::connection::sessions::State;
-use crate::graph::session::Listing;
+use crate::graph::listing::Listing;
 use crate::graph::throttle::Ledger;
 use crate::runtime::context::{Config, Writers};
 use crate::runtime::index::{SharedIndex, Trigger, connection_of};

@@ -3,12 +3,15 @@
 //! - [`ControlPlane`]: etcd, kube-apiserver and, where asked for, kube-controller-manager, on free ports of 127.0.0.1;
 //! - [`install_crds`]: the operator's own kinds on the control plane that all tests share;
 //! - [`Process`]: a program that is killed when it is dropped and when the test process dies;
+//! - [`argocd`]: what Argo CD makes of an object;
 //! - [`kstatus`]: what Helm 4 and Flux take an object for;
 //! - [`wait_for`]: polls a condition until a deadline; there is no other way to wait here;
 //! - [`Scratch`]: a folder that goes away.
 
 #[path = "harness/access.rs"]
 mod access;
+#[path = "harness/argocd.rs"]
+mod argocd;
 #[path = "harness/certificates.rs"]
 mod certificates;
 #[path = "harness/control_plane.rs"]
@@ -34,6 +37,7 @@ mod wait;
 #[path = "harness/world.rs"]
 mod world;
 
+pub use argocd::{argocd, argocd_customizations, argocd_sync};
 pub use control_plane::{ControlPlane, Options};
 pub use crds::{CRD_NAMES, crds_folder, install_crds};
 pub use federation::AUDIENCE;

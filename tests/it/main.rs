@@ -1,5 +1,6 @@
 //! Tests against a real API server: one binary, a module a topic.
 
+mod argocd;
 mod auth;
 mod binary;
 mod binding;

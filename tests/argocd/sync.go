@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -28,11 +29,8 @@ const tracking = "argocd.argoproj.io/tracking-id"
 // syncLimit is longer than a sync takes where each wave turns Healthy at once.
 const syncLimit = time.Minute
 
-// pause lets the cache see what has changed, waveDelay all others: Argo CD's own, where nobody sets another.
-const (
-	pause     = 200 * time.Millisecond
-	waveDelay = 2 * time.Second
-)
+// pause lets others work on what was applied.
+const pause = 200 * time.Millisecond
 
 type outcome struct {
 	// Succeeded or Failed, with what Argo CD shows beside it.
@@ -82,26 +80,20 @@ func converge(
 	var results []common.ResourceSyncResult
 	started := metav1.Now()
 	kubectl := &kube.KubectlCmd{Log: logr.Discard(), Tracer: tracing.NopTracer{}}
-	managed := func(found *cache.Resource) bool {
-		ours, _ := found.Info.(bool)
-		return ours
-	}
 	for !phase.Completed() {
 		if time.Since(started.Time) > syncLimit {
 			phase, message = common.OperationFailed, "it takes too long: "+message
 			break
 		}
-		found, err := live.GetManagedLiveObjs(objects, managed)
+		state, err := asked(config, live, kubectl, objects)
 		if err != nil {
 			return nil, err
 		}
-		syncer, cleanup, err := sync.NewSyncContext("a revision", sync.Reconcile(objects, found, "default", live),
-			config, config, kubectl, "default", live.GetOpenAPISchema(),
+		syncer, cleanup, err := sync.NewSyncContext("a revision", state, config, config, kubectl, "default", live.GetOpenAPISchema(),
 			sync.WithLogr(logr.Discard()),
 			sync.WithInitialState(phase, message, results, started),
 			sync.WithHealthOverride(scripts),
 			sync.WithManifestValidation(true),
-			sync.WithSyncWaveHook(betweenWaves),
 			sync.WithServerSideApply(true),
 			sync.WithServerSideApplyManager("argocd-controller"))
 		if err != nil {
@@ -120,11 +112,32 @@ func converge(
 	return &answer, nil
 }
 
-func betweenWaves(_ common.SyncPhase, _ int, last bool) error {
-	if !last {
-		time.Sleep(waveDelay)
+// asked gives what git has and what lives. The cache tells which objects live; how they are is asked for anew, for it may
+// be behind, and an object that was just applied would be judged by what it was a moment before.
+func asked(
+	config *rest.Config, live cache.ClusterCache, kubectl kube.Kubectl, objects []*unstructured.Unstructured,
+) (sync.ReconciliationResult, error) {
+	managed := func(found *cache.Resource) bool {
+		ours, _ := found.Info.(bool)
+		return ours
 	}
-	return nil
+	found, err := live.GetManagedLiveObjs(objects, managed)
+	if err != nil {
+		return sync.ReconciliationResult{}, err
+	}
+	state := sync.Reconcile(objects, found, "default", live)
+	for place, object := range state.Live {
+		if object == nil || state.Target[place] == nil {
+			continue
+		}
+		fresh, err := kubectl.GetResource(
+			context.Background(), config, object.GroupVersionKind(), object.GetName(), object.GetNamespace())
+		if err != nil {
+			return state, err
+		}
+		state.Live[place] = fresh
+	}
+	return state, nil
 }
 
 func manifests(in io.Reader) ([]*unstructured.Unstructured, error) {

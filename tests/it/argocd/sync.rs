@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use harness::{CLIENT_SECRET, ControlPlane, Options, World, argocd_sync, crds_folder};
+use graph_simulator::Request;
+use harness::{CLIENT_SECRET, ControlPlane, Options, PATIENCE, World, argocd_sync, crds_folder, merge, wait_for};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{EXAMPLE_PARTNER, manifests, objects, seed_examples, word};
@@ -66,5 +68,61 @@ async fn one_sync_brings_kinds_and_resources_to_an_empty_cluster() -> anyhow::Re
     let turned = word(ready, "/lastTransitionTime");
     let created = word(&partner, "/metadata/creationTimestamp");
     ensure!(turned <= created, "Ready since {turned}, the partner since {created}");
+    a_hook_is_reset_at_each_sync(&world, &git).await?;
     world.stop().await
+}
+
+/// What README.md warns of: the hook's delete policy deletes the resource at the next sync, and its Reset is sent.
+async fn a_hook_is_reset_at_each_sync(world: &World, git: &[Value]) -> anyhow::Result<()> {
+    world.row("hooked", "Hooked")?;
+    let partner = git
+        .iter()
+        .find(|object| object["kind"] == "ComplianceManagementPartner");
+    let mut hook = partner.context("no partner")?.clone();
+    hook["metadata"]["name"] = json!("hooked");
+    hook["metadata"]["annotations"] = json!({
+        "argocd.argoproj.io/hook": "PreSync",
+        "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
+    });
+    let spec = json!({ "partnerRef": { "id": "hooked" }, "deletionPolicy": "Reset" });
+    merge(&mut hook["spec"], spec);
+    let hook = [hook];
+    let first = argocd_sync(&world.plane, &hook).await?;
+    assert_eq!(word(&first, "/phase"), "Succeeded", "{first:#}");
+    world.in_sync("hooked").await?;
+    let (second, deleted) = tokio::join!(argocd_sync(&world.plane, &hook), deleted(world));
+    deleted?;
+    assert_eq!(word(&second?, "/phase"), "Succeeded");
+    world.in_sync("hooked").await?;
+    let switched: Vec<Value> = world
+        .graph()
+        .requests_where(of_hook)
+        .into_iter()
+        .filter_map(|request| Some(request.body?["iosOnboarded"].take()))
+        .collect();
+    assert_eq!(
+        switched,
+        [true, false, true],
+        "on; and at the next sync off, and on again"
+    );
+    Ok(())
+}
+
+fn of_hook(request: &Request) -> bool {
+    request.is_patch() && request.path.ends_with("/hooked")
+}
+
+/// Waits for the Reset, and does what is left to the garbage collector, which this cluster has not.
+async fn deleted(world: &World) -> anyhow::Result<()> {
+    world.graph().wait_for_requests(of_hook, 2, PATIENCE).await?;
+    let left = json!(["foregroundDeletion"]);
+    wait_for("the end of the Reset", PATIENCE, async || {
+        let finalizers = object(world, PARTNERS, "hooked").await?["metadata"]["finalizers"].take();
+        ensure!(finalizers == left, "{finalizers}");
+        Ok(())
+    })
+    .await?;
+    let none = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    world.partners().patch("hooked", &PatchParams::default(), &none).await?;
+    Ok(())
 }

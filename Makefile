@@ -1,7 +1,7 @@
 # `make` alone prints what there is. Nothing here reaches further than cargo's and Go's own registries, but for
 # `test-contracts`, which has packages of npm and PyPI too.
 .DEFAULT_GOAL := help
-.PHONY: help build crds reference control-plane lint test test-contracts fuzz demo bench bench-throttle clean
+.PHONY: help build crds reference argocd control-plane lint test test-contracts fuzz demo bench bench-throttle clean
 
 CARGO ?= cargo
 DENY := 0.20.2
@@ -24,6 +24,9 @@ crds: ## Write crds/ and their template in the chart from the code
 reference: ## Write the tables of docs/reference.md from the code
 	UPDATE_REFERENCE=1 $(CARGO) test --locked -p compliance-partner-operator --lib api::
 
+argocd: ## Write deploy/argocd/argocd-cm.yaml from the scripts beside it
+	UPDATE_ARGOCD=1 $(CARGO) test --locked -p integration --test it argocd::documents
+
 # $KUBEBUILDER_ASSETS, the user's cache, or a build from the Go modules.
 control-plane: ## Bring kube-apiserver, etcd, kubectl and kube-controller-manager here, and print where they are
 	@tests/control-plane/ensure
@@ -45,6 +48,7 @@ test: ## Run all tests, on a real Kubernetes API server and a simulator of Graph
 	@tests/control-plane/ensure >/dev/null
 	@tests/kstatus/ensure >/dev/null
 	@tests/helm/ensure >/dev/null
+	@tests/argocd/ensure >/dev/null
 	@mkdir -p '$(target)' && rm -f '$(target)/test.status'
 	@{ $(CARGO) test --locked --workspace --no-fail-fast; echo $$? >'$(target)/test.status'; } | tee '$(target)/test.log'; \
 	awk -v status="$$(cat '$(target)/test.status')" "$$SUM_UP" '$(target)/test.log'

@@ -1,6 +1,7 @@
 //! Tests against a real API server: one binary, a module a topic.
 
 mod answers;
+mod argocd;
 mod auth;
 mod binary;
 mod binding;

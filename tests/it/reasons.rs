@@ -12,9 +12,9 @@
 //! - [`scripts`]: what users' scripts wait for.
 
 mod changes;
-mod connections;
-mod gallery;
-mod look;
+pub(crate) mod connections;
+pub(crate) mod gallery;
+pub(crate) mod look;
 mod outages;
 mod precedence;
 mod rows;
@@ -74,10 +74,10 @@ const CONNECTIONS: &str = "
 
 /// One line of a table.
 #[derive(Clone, Copy, Debug)]
-struct Row {
+pub(crate) struct Row {
     /// The resource of the gallery that shows it.
-    shown_by: &'static str,
-    reason: &'static str,
+    pub(crate) shown_by: &'static str,
+    pub(crate) reason: &'static str,
     ready: &'static str,
     synced: &'static str,
     reconciling: &'static str,
@@ -120,7 +120,7 @@ fn read(table: &'static str) -> anyhow::Result<Vec<Row>> {
 }
 
 /// The rows of a partner that a resource of the gallery shows.
-fn shown() -> anyhow::Result<Vec<Row>> {
+pub(crate) fn shown() -> anyhow::Result<Vec<Row>> {
     let mut rows = read(TABLE)?;
     rows.retain(|row| row.shown_by != "–");
     Ok(rows)
@@ -134,7 +134,7 @@ fn settled() -> anyhow::Result<Vec<Row>> {
 }
 
 /// The row of a partner's reason with this Ready, or with any.
-fn row(reason: &str, ready: &str) -> anyhow::Result<Row> {
+pub(crate) fn row(reason: &str, ready: &str) -> anyhow::Result<Row> {
     let found = read(TABLE)?
         .into_iter()
         .find(|row| row.reason == reason && (ready.is_empty() || row.ready == ready));

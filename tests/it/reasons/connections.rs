@@ -18,14 +18,14 @@ const KIND: &str = "GraphConnection";
 const P1: &str = "aaaaaaaa-1111-4111-8111-000000000001";
 
 /// The rows, with a connection for each, each in a tenant of its own, and a partner of the same name.
-struct Gallery {
-    world: World,
-    rows: Vec<Row>,
+pub(crate) struct Gallery {
+    pub(crate) world: World,
+    pub(crate) rows: Vec<Row>,
     scripts: Vec<(&'static str, u64)>,
 }
 
 impl Gallery {
-    async fn stage(name: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn stage(name: &str) -> anyhow::Result<Self> {
         let world = World::new(name).await?;
         world.consent("no-such").await?;
         let rows = read(super::CONNECTIONS)?;
@@ -163,7 +163,7 @@ impl Gallery {
     }
 
     /// What the partner of a connection tells: the connection's pair, or the trouble itself.
-    fn of_partner(row: &Row) -> Row {
+    pub(crate) fn of_partner(row: &Row) -> Row {
         let transient = ["Throttled", "GraphUnavailable"].contains(&row.reason);
         Row {
             reason: match row.reason {

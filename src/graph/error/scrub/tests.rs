@@ -171,3 +171,14 @@ fn an_id_at_the_end_of_what_is_read_is_dropped_whole() {
         assert_eq!(sentence(&id.repeat(200)), "");
     }
 }
+
+#[test]
+fn an_id_after_an_address_that_names_groups_is_not_taken_for_a_groups() {
+    let of = |id: &str| sentence(&format!("Invalid ://GroupId : {id}, try again"));
+    let (one, other) = (
+        "3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+        "0b7f3c1e-5a70-4b31-9c0d-2f4a6b8c0d1e",
+    );
+    assert_eq!(of(one), of(other));
+    assert!(!of(one).contains(one));
+}

@@ -51,8 +51,9 @@ pub(super) fn stable(words: &[&str]) -> Vec<String> {
             continue;
         }
         rest = after;
-        // The id of a group is what the user has to mend: it comes from the spec and does not change by itself.
-        names_groups = names_group(word, names_groups);
+        // The id of a group is what the user has to mend: it comes from the spec and does not change by itself. What an
+        // address names, which is dropped, is no group of the spec's.
+        names_groups = names_group(word, names_groups) && !is_changing(word);
         let word = if names_groups {
             Cow::Borrowed(*word)
         } else {

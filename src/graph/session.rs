@@ -107,8 +107,8 @@ struct TokenState {
     forbidden: Option<Instant>,
     /// Whether somebody has asked since for an attempt with a new one.
     renewal_asked: bool,
-    /// The token that Graph has refused by a 401 although it was fresh.
-    refused_fresh: Option<Arc<Token>>,
+    /// Whether Graph has refused a token by a 401 although it had just replaced one that was refused.
+    refuses_fresh: bool,
     /// Until when the credential is not read again, for what it is read from has not answered.
     unread_until: Option<Instant>,
 }
@@ -320,14 +320,14 @@ impl Session {
                 Err(failure) => failure,
             };
             match failure.kind {
-                FailureKind::Unauthorized if refused.is_none() && !self.is_refused_for_good(&token).await => {
+                FailureKind::Unauthorized if refused.is_none() && !self.state.lock().await.refuses_fresh => {
                     refused = Some(token);
                 }
                 FailureKind::Unauthorized | FailureKind::Forbidden => {
                     let mut state = self.state.lock().await;
                     state.forbidden.get_or_insert_with(Instant::now);
                     if failure.kind == FailureKind::Unauthorized {
-                        state.refused_fresh = Some(token);
+                        state.refuses_fresh = true;
                     }
                     return Err(Trouble::Graph(Failure {
                         kind: FailureKind::Forbidden,
@@ -345,16 +345,6 @@ impl Session {
                 _ => return Err(Trouble::Graph(failure)),
             }
         }
-    }
-
-    /// Whether Graph has refused this very token when it was fresh: another one would fare no better before a role or
-    /// something else has changed.
-    async fn is_refused_for_good(&self, token: &Arc<Token>) -> bool {
-        let state = self.state.lock().await;
-        state
-            .refused_fresh
-            .as_ref()
-            .is_some_and(|refused| Arc::ptr_eq(refused, token))
     }
 
     /// The token in use, or a new one where there is none, it is old, or Graph has refused it.
@@ -410,6 +400,8 @@ impl Session {
                         token: Arc::clone(&token),
                         version,
                     }),
+                    // One that only replaces a refused token fares no better before something has changed.
+                    refuses_fresh: state.refuses_fresh && refused.is_some(),
                     ..TokenState::default()
                 };
                 Ok(token)

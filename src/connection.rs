@@ -24,7 +24,7 @@ use crate::runtime::text;
 use crate::runtime::write::{self, NotWritten};
 pub use sessions::{ConnectionVerdict, Open, Sessions};
 use sessions::{State, open, until_decidable};
-pub use trouble::{Told, tell, tell_reader};
+pub use trouble::{Purpose, Told, tell};
 
 /// The most partners that status lists.
 const MOST_LISTED: usize = 100;
@@ -44,14 +44,15 @@ pub async fn reconcile(ctx: &Context, key: &ObjectKey, lane: Lane) -> Report {
             Ok(listing) => (connected(), None, Some(listing)),
             Err(trouble) => {
                 let roles = session.roles().await;
+                let purpose = match object.spec.access {
+                    Some(Access::ReadOnly) => Purpose::ReadOnly,
+                    Some(Access::ReadWrite) | None => Purpose::Read,
+                };
                 let Told {
                     reason,
                     message,
                     retry_after,
-                } = match object.spec.access {
-                    Some(Access::ReadOnly) => tell_reader(&trouble, roles.as_deref()),
-                    _ => tell(&trouble, roles.as_deref(), false),
-                };
+                } = tell(&trouble, roles.as_deref(), purpose);
                 // A refusal of the list is no word on this connection's spec, which no edit is sure to change.
                 let reason = match reason {
                     Reason::RejectedByGraph => Reason::GraphUnavailable,

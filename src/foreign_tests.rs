@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 
 use crate::api::partner::ComplianceManagementPartnerStatus as Status;
 use crate::api::reason::{Applied, Pair, Reason};
-use crate::connection::tell;
+use crate::connection::{Purpose, tell};
 use crate::graph::error::{Failure, TokenFailureKind, classify, classify_token};
 use crate::graph::model::{self, Platform, Property, decode_page};
 use crate::graph::session::{CredentialFailure, Trouble};
@@ -208,7 +208,7 @@ fn now() -> Timestamp {
 
 fn told(trouble: &Trouble) -> [String; 3] {
     let roles = [crate::graph::error::WRITE_ROLES[0].to_owned()];
-    [None, Some(&roles[..]), Some(&[][..])].map(|roles| tell(trouble, roles, true).message)
+    [None, Some(&roles[..]), Some(&[][..])].map(|roles| tell(trouble, roles, Purpose::Write).message)
 }
 
 fn condition_messages(failure: &Failure) -> [String; 3] {
@@ -255,7 +255,7 @@ proptest! {
             CredentialFailure::NotFound(text.clone()), CredentialFailure::KeyNotFound(text.clone()), CredentialFailure::Invalid(text.clone()),
             CredentialFailure::NotGranted(text.clone()), CredentialFailure::Unavailable(text.clone()),
         ] {
-            let told = tell(&Trouble::Credential(failure), None, false);
+            let told = tell(&Trouble::Credential(failure), None, Purpose::Read);
             let judgement = Judgement {
                 generation: 1,
                 reason: told.reason,

@@ -7,7 +7,7 @@ use reqwest::header::HeaderMap;
 use serde_json::json;
 
 use crate::api::reason::{Applied, Reason, Retry};
-use crate::connection::{tell, tell_reader};
+use crate::connection::{Purpose, tell};
 use crate::graph::error::{FailureKind as Kind, TokenFailureKind, WRITE_ROLES, classify, classify_token};
 use crate::graph::session::Trouble;
 
@@ -86,7 +86,7 @@ fn each_refusal_of_graph_has_its_reason_and_its_wait() {
             let failure = classify(status, &HeaderMap::new(), body.as_bytes(), Timestamp::UNIX_EPOCH);
             assert_eq!(failure.kind, kind, "{status} {code}: {sentence}");
             assert_eq!(failure.request_id.as_deref(), Some("0f6c9d1e-5a70"), "{status} {code}");
-            let told = tell(&Trouble::Graph(failure), Some(&roles), true);
+            let told = tell(&Trouble::Graph(failure), Some(&roles), Purpose::Write);
             assert_eq!(told.reason, reason, "{status} {code}: {sentence}");
             assert_eq!(
                 told.reason.row(Applied::NotYet).retry,
@@ -158,7 +158,7 @@ fn each_code_of_entra_has_its_reason_and_its_wait() {
             assert_eq!((failure.kind, failure.aadsts), (kind, Some(code)));
             assert_eq!(failure.trace_id.as_deref(), Some("7c7c7c7c-0e11"));
             assert_eq!(failure.is_loop(), code == 50_196);
-            let told = tell(&Trouble::Token(failure), None, false);
+            let told = tell(&Trouble::Token(failure), None, Purpose::Read);
             assert_eq!(
                 (told.reason, told.reason.row(Applied::NotYet).retry),
                 (reason, retry),
@@ -181,7 +181,8 @@ fn who_lacks_a_role_is_told_which_and_who_has_it_is_not_sent_for_another() {
         let body = body("Forbidden", sentence, Plain, "innerError");
         let failure = classify(403, &HeaderMap::new(), body.as_bytes(), Timestamp::UNIX_EPOCH);
         let roles = roles.map(|roles| roles.iter().map(|role| (*role).to_owned()).collect::<Vec<_>>());
-        let told = tell(&Trouble::Graph(failure), roles.as_deref(), write);
+        let purpose = if write { Purpose::Write } else { Purpose::Read };
+        let told = tell(&Trouble::Graph(failure), roles.as_deref(), purpose);
         assert_eq!(told.reason, Reason::PermissionDenied);
         told.message
     };
@@ -230,7 +231,7 @@ fn who_lacks_a_role_is_told_which_and_who_has_it_is_not_sent_for_another() {
         (None, "check that it has"),
     ] {
         let failure = classify(403, &HeaderMap::new(), body.as_bytes(), Timestamp::UNIX_EPOCH);
-        let message = tell_reader(&Trouble::Graph(failure), roles).message;
+        let message = tell(&Trouble::Graph(failure), roles, Purpose::ReadOnly).message;
         assert!(message.contains(words) && message.contains(read), "{message}");
         assert!(!message.contains(write), "{message}");
     }

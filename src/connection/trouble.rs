@@ -18,29 +18,19 @@ pub struct Told {
 }
 
 /// What a request was for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
     /// To write.
     Write,
     /// To read, over a connection that is also to write.
     Read,
-    /// To read, over a connection that does nothing else.
+    /// To read, over a connection with `access: ReadOnly`, which needs no role to write.
     ReadOnly,
 }
 
-/// Puts trouble of a session in a user's words. `roles` are the token's, `write` whether it was to write.
+/// Puts trouble of a session in a user's words. `roles` are the token's, `purpose` what the request was for.
 #[must_use]
-pub fn tell(trouble: &Trouble, roles: Option<&[String]>, write: bool) -> Told {
-    tell_of(trouble, roles, if write { Purpose::Write } else { Purpose::Read })
-}
-
-/// The same for a connection with `access: ReadOnly`, which needs no role to write.
-#[must_use]
-pub fn tell_reader(trouble: &Trouble, roles: Option<&[String]>) -> Told {
-    tell_of(trouble, roles, Purpose::ReadOnly)
-}
-
-fn tell_of(trouble: &Trouble, roles: Option<&[String]>, purpose: Purpose) -> Told {
+pub fn tell(trouble: &Trouble, roles: Option<&[String]>, purpose: Purpose) -> Told {
     // Beyond an hour, one request an hour looks.
     let told = |reason, message: String, retry_after: Option<Duration>| Told {
         reason,

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::error::{TokenFailure, classify_metadata};
 use super::http::{send_repeatable, without_url};
 use super::json;
-use super::token::Token;
+use super::token::{LARGEST_BODY, Token};
 use crate::runtime::text;
 
 /// Where every Azure node has it: a link-local address, the same in all clouds.
@@ -21,9 +21,6 @@ pub const ADDRESS: &str = "http://169.254.169.254";
 
 const PATH: &str = "/metadata/identity/oauth2/token";
 const API_VERSION: &str = "2018-02-01";
-
-/// The most that is read of its answer: 1 MiB.
-const LARGEST_BODY: usize = 1024 * 1024;
 
 /// The metadata service of the node that the operator runs on.
 #[derive(Clone, Debug)]

@@ -30,7 +30,7 @@ use crate::runtime::metrics::Metrics;
 use crate::runtime::text;
 
 /// The most that is read of an answer of Entra: 1 MiB.
-const LARGEST_BODY: usize = 1024 * 1024;
+pub(super) const LARGEST_BODY: usize = 1024 * 1024;
 
 /// Longest tenant id that is kept, in characters: a GUID has 36, and a longer one equals none that is asked for.
 const TENANT_CHARS: usize = 64;

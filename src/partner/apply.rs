@@ -11,6 +11,7 @@ use super::plan::{Change, Plan, plan};
 use super::resolve::{self, Target};
 use super::{Finding, Pass, was_in_sync};
 use crate::api::reason::Reason;
+use crate::connection::Purpose;
 use crate::graph::error::FailureKind;
 use crate::graph::session::Trouble;
 use crate::partner::memory::Unverified;
@@ -64,7 +65,7 @@ pub async fn apply(
             },
             Err(trouble) => {
                 return Some(with(
-                    *observe::finding(ctx, pass, &trouble, target, false).await,
+                    *observe::finding(ctx, pass, &trouble, target, Purpose::Read).await,
                     &seen,
                     None,
                 ));
@@ -272,6 +273,18 @@ pub(super) enum Sent {
     Lost(Box<Finding>),
 }
 
+impl Sent {
+    /// What came of a change that was not taken (pure); `finding` tells of the trouble.
+    pub(super) fn failed(pass: &Pass, before: &Observed, trouble: &Trouble, finding: Finding) -> Self {
+        let planned = plan(&pass.object.spec, &before.row);
+        let finding = Box::new(with(finding, before, Some(planned)));
+        match trouble {
+            Trouble::Graph(failure) if failure.kind == FailureKind::Lost => Self::Lost(finding),
+            _ => Self::Ended(Some(finding)),
+        }
+    }
+}
+
 /// Sends what is to be sent and reads the object again.
 async fn send(
     ctx: &Context,
@@ -297,15 +310,8 @@ async fn send(
         Err(Trouble::Superseded) => return Sent::Ended(None),
         Err(trouble) => {
             audit::untaken(pass, id, todo, &trouble);
-            let finding = observe::finding(ctx, pass, &trouble, target, true).await;
-            let planned = plan(&pass.object.spec, &before.row);
-            let finding = with(*finding, before, Some(planned));
-            let lost = matches!(&trouble, Trouble::Graph(failure) if failure.kind == FailureKind::Lost);
-            return if lost {
-                Sent::Lost(Box::new(finding))
-            } else {
-                ended(finding)
-            };
+            let finding = observe::finding(ctx, pass, &trouble, target, Purpose::Write).await;
+            return Sent::failed(pass, before, &trouble, *finding);
         }
     };
     audit::taken(pass, id, todo, &taken);
@@ -320,7 +326,7 @@ async fn send(
             ended(check(pass, &after, waiting, todo, ctx.config.timing.grace.len()))
         }
         Err(trouble) => {
-            let finding = observe::finding(ctx, pass, &trouble, target, false).await;
+            let finding = observe::finding(ctx, pass, &trouble, target, Purpose::Read).await;
             ended(with(*finding, before, None))
         }
     }

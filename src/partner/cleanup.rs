@@ -16,7 +16,7 @@ use super::{Finding, Pass, audit, keep};
 use crate::api::partner::DeletionPolicy;
 use crate::api::reason::Reason;
 use crate::api::{ComplianceManagementPartner, FINALIZER, condition};
-use crate::connection::{Told, tell};
+use crate::connection::{Purpose, Told, tell};
 use crate::graph::error::FailureKind;
 use crate::graph::session::{CredentialFailure, Session, Trouble};
 use crate::graph::throttle::Priority;
@@ -385,7 +385,7 @@ async fn in_trouble(ctx: &Context, pass: &mut Pass, session: &Session, trouble: 
         reason,
         message,
         retry_after,
-    } = tell(trouble, roles.as_deref(), true);
+    } = tell(trouble, roles.as_deref(), Purpose::Write);
     if reason.is_of_connection() {
         ctx.queue.push(Key::Connection(connection_of(&pass.object)), Lane::Bulk);
     }

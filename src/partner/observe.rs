@@ -8,7 +8,7 @@ use super::resolve::Target;
 use super::status::{Binding, HeartbeatRules};
 use super::{Finding, Pass};
 use crate::api::reason::Reason;
-use crate::connection::{Told, tell};
+use crate::connection::{Purpose, Told, tell};
 use crate::graph::client::undecodable;
 use crate::graph::error::FailureKind;
 use crate::graph::listing::Listing;
@@ -57,7 +57,7 @@ pub async fn observe(ctx: &Context, pass: &mut Pass, target: &Target) -> Result<
         Err(Trouble::Graph(failure)) if failure.kind == FailureKind::NotFound => {
             not_found(ctx, pass, target, &id, began).await
         }
-        Err(trouble) => Err(finding(ctx, pass, &trouble, target, false).await),
+        Err(trouble) => Err(finding(ctx, pass, &trouble, target, Purpose::Read).await),
     }
 }
 
@@ -84,9 +84,9 @@ pub fn priority(pass: &Pass) -> Priority {
 }
 
 /// Puts trouble of the session in a finding.
-pub async fn finding(ctx: &Context, pass: &Pass, trouble: &Trouble, target: &Target, write: bool) -> Box<Finding> {
+pub async fn finding(ctx: &Context, pass: &Pass, trouble: &Trouble, target: &Target, purpose: Purpose) -> Box<Finding> {
     let roles = target.session.roles().await;
-    let (finding, of_connection) = told(trouble, roles.as_deref(), write);
+    let (finding, of_connection) = told(trouble, roles.as_deref(), purpose);
     if of_connection && target.trouble.is_none() {
         ctx.queue.push(Key::Connection(connection_of(&pass.object)), Lane::Bulk);
     }
@@ -94,12 +94,12 @@ pub async fn finding(ctx: &Context, pass: &Pass, trouble: &Trouble, target: &Tar
 }
 
 /// Trouble of the session as a finding, and whether it is the connection's to look into (pure).
-pub(super) fn told(trouble: &Trouble, roles: Option<&[String]>, write: bool) -> (Finding, bool) {
+pub(super) fn told(trouble: &Trouble, roles: Option<&[String]>, purpose: Purpose) -> (Finding, bool) {
     let Told {
         reason,
         message,
         retry_after,
-    } = tell(trouble, roles, write);
+    } = tell(trouble, roles, purpose);
     let gone = matches!(trouble, Trouble::Graph(failure) if failure.kind == FailureKind::NotFound);
     let of_connection = !gone && reason.is_of_connection();
     let (reason, message) = if gone {
@@ -189,7 +189,7 @@ async fn look_up(
     let name = pass.object.spec.partner_ref.display_name.clone().unwrap_or_default();
     let listing = match target.session.list(not_before, priority(pass)).await {
         Ok(listing) => listing,
-        Err(trouble) => return Err(finding(ctx, pass, &trouble, target, false).await),
+        Err(trouble) => return Err(finding(ctx, pass, &trouble, target, Purpose::Read).await),
     };
     let mut ids = listing.named(&name);
     ids.retain(|id| gone_id.is_none_or(|gone| !id.eq_ignore_ascii_case(gone)));
@@ -245,7 +245,7 @@ async fn not_found(
                 pass.deeds.rebound_from = target.bound.is_some().then(|| id.to_owned());
                 Ok(observed(target, row, true))
             }
-            Err(trouble) => Err(finding(ctx, pass, &trouble, target, false).await),
+            Err(trouble) => Err(finding(ctx, pass, &trouble, target, Purpose::Read).await),
         };
     }
     Err(no_such(id))

@@ -85,8 +85,7 @@ impl TokenFailure {
 /// compared where the answer does not tell its own (`Date`).
 #[must_use]
 pub fn classify_token(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> TokenFailure {
-    let readable = (body.len() <= BODY_BYTES).then_some(body);
-    let answer = readable.and_then(json::parse).unwrap_or_default();
+    let answer = read(body);
     let error = answer.get("error").and_then(Json::as_str).unwrap_or_default();
     let aadsts = aadsts(&answer);
     let kind = kind(status, error, aadsts);
@@ -101,10 +100,7 @@ pub fn classify_token(status: u16, headers: &HeaderMap, body: &[u8], now: Timest
             TokenFailureKind::Throttled => "Entra throttles the token requests of this application".to_owned(),
             TokenFailureKind::Unavailable => unavailable(status, error),
         },
-        retry_after: match kind {
-            TokenFailureKind::Rejected => None,
-            TokenFailureKind::Throttled | TokenFailureKind::Unavailable => wait::retry_after(headers, now),
-        },
+        retry_after: pause(kind, headers, now),
     }
 }
 
@@ -113,15 +109,14 @@ pub fn classify_token(status: u16, headers: &HeaderMap, body: &[u8], now: Timest
 /// identity was asked for by its client id, `now` the time to which a `Retry-After` date is compared.
 #[must_use]
 pub fn classify_metadata(status: u16, headers: &HeaderMap, body: &[u8], named: bool, now: Timestamp) -> TokenFailure {
-    let answer = (body.len() <= BODY_BYTES).then(|| json::parse(body)).flatten();
-    let error = answer.as_ref().and_then(|answer| answer.get("error")?.as_str());
-    let error = error.unwrap_or_default();
+    let answer = read(body);
+    let error = answer.get("error").and_then(Json::as_str).unwrap_or_default();
+    let aadsts = aadsts(&answer);
     let kind = match status {
         429 => TokenFailureKind::Throttled,
         400 if !error.is_empty() => TokenFailureKind::Rejected,
         _ => TokenFailureKind::Unavailable,
     };
-    let aadsts = answer.as_ref().and_then(aadsts);
     let message = match kind {
         TokenFailureKind::Rejected if error == "invalid_resource" => {
             "The metadata service has no token for this cloud's Graph: check spec.cloud".to_owned()
@@ -145,10 +140,21 @@ pub fn classify_metadata(status: u16, headers: &HeaderMap, body: &[u8], named: b
         aadsts,
         trace_id: None,
         message,
-        retry_after: match kind {
-            TokenFailureKind::Rejected => None,
-            TokenFailureKind::Throttled | TokenFailureKind::Unavailable => wait::retry_after(headers, now),
-        },
+        retry_after: pause(kind, headers, now),
+    }
+}
+
+/// What a body holds, as far as it is looked at; nothing where it is no JSON.
+fn read(body: &[u8]) -> Json {
+    let readable = (body.len() <= BODY_BYTES).then_some(body);
+    readable.and_then(json::parse).unwrap_or_default()
+}
+
+/// How long a failure of this kind asks to be left alone.
+fn pause(kind: TokenFailureKind, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    match kind {
+        TokenFailureKind::Rejected => None,
+        TokenFailureKind::Throttled | TokenFailureKind::Unavailable => wait::retry_after(headers, now),
     }
 }
 

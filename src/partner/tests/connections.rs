@@ -8,7 +8,7 @@ use super::operator::{Session, Shared, World};
 use super::passes::{list, meanwhile};
 use crate::api::reason::{Pair, Reason};
 use crate::connection::sessions::State;
-use crate::connection::{ConnectionVerdict, Told, due_polls, next_status, settle, shortest_interval, tell};
+use crate::connection::{ConnectionVerdict, Purpose, Told, due_polls, next_status, settle, shortest_interval, tell};
 use crate::graph::listing::Listing;
 use crate::partner::status::{self, Judgement};
 use crate::runtime::object::{Connection, Key, ObjectKey, Written};
@@ -29,7 +29,7 @@ pub(super) async fn reconcile_connection(world: &Shared, key: &ObjectKey, lane: 
                 reason,
                 message,
                 retry_after,
-            } = tell(&trouble, None, false);
+            } = tell(&trouble, None, Purpose::Read);
             (ConnectionVerdict { reason, message }, retry_after, None)
         }
     };

@@ -12,7 +12,7 @@ use super::operator::{Secret, Session, Shared, World};
 use crate::api::connection::Cloud;
 use crate::api::partner::ComplianceManagementPartnerStatus;
 use crate::api::reason::Reason;
-use crate::connection::{ConnectionVerdict, sync_interval};
+use crate::connection::{ConnectionVerdict, Purpose, sync_interval};
 use crate::graph::error::{Failure, FailureKind, TokenFailure, TokenFailureKind};
 use crate::graph::listing::Listing;
 use crate::graph::model::{self, Patch};
@@ -21,7 +21,7 @@ use crate::graph::throttle::{Decision, Kind, Priority};
 use crate::partner::apply::{Claim, Sent, Step, check, claim, decide, found, unless_lost, was_taken, with};
 use crate::partner::claim::ObjectId;
 use crate::partner::observe::{Observed, as_named, from_listing, no_such, only, told};
-use crate::partner::plan::{Plan, plan};
+use crate::partner::plan::Plan;
 use crate::partner::resolve::{Known, Way, way};
 use crate::partner::status::{self, Binding};
 use crate::partner::{Finding, Moment, Pass, begin, due, held, judge, keep, remember, report};
@@ -150,7 +150,7 @@ async fn observe(world: &Shared, pass: &mut Pass, target: &Target) -> Result<Obs
         Err(Trouble::Graph(failure)) if failure.kind == FailureKind::NotFound => {
             not_found(world, pass, target, &id, began).await
         }
-        Err(trouble) => Err(finding(world, pass, &trouble, target, false)),
+        Err(trouble) => Err(finding(world, pass, &trouble, target, Purpose::Read)),
     }
 }
 
@@ -169,7 +169,7 @@ async fn look_up(world: &Shared, pass: &Pass, target: &Target, began: Instant) -
     let not_before = if pass.edit { began } else { pass.seen_at };
     match list(world, &target.session, not_before).await {
         Ok(listing) => only(listing.named(&name)),
-        Err(trouble) => Err(finding(world, pass, &trouble, target, false)),
+        Err(trouble) => Err(finding(world, pass, &trouble, target, Purpose::Read)),
     }
 }
 
@@ -186,7 +186,7 @@ async fn not_found(
         if !found.eq_ignore_ascii_case(id) {
             let row = match get(world, &target.session, &found).await {
                 Ok(row) => row,
-                Err(trouble) => return Err(finding(world, pass, &trouble, target, false)),
+                Err(trouble) => return Err(finding(world, pass, &trouble, target, Purpose::Read)),
             };
             let row = as_named(pass, &found, row)?;
             pass.deeds.rebound_from = Some(id.to_owned());
@@ -196,8 +196,8 @@ async fn not_found(
     Err(no_such(id))
 }
 
-fn finding(world: &Shared, pass: &Pass, trouble: &Trouble, target: &Target, write: bool) -> Box<Finding> {
-    let (finding, of_connection) = told(trouble, None, write);
+fn finding(world: &Shared, pass: &Pass, trouble: &Trouble, target: &Target, purpose: Purpose) -> Box<Finding> {
+    let (finding, of_connection) = told(trouble, None, purpose);
     if of_connection && target.trouble.is_none() {
         let key = Key::Connection(connection_of(&pass.object));
         world.borrow_mut().push_all(&[Trigger { key, lane: Lane::Bulk }]);
@@ -229,7 +229,13 @@ async fn apply(
         pass.memory.read_at = Some(world.borrow().instant());
         seen = match get(world, &target.session, &seen.binding.id).await {
             Ok(row) => observed(world, pass, target, row, true),
-            Err(trouble) => return Some(with(*finding(world, pass, &trouble, target, false), &seen, None)),
+            Err(trouble) => {
+                return Some(with(
+                    *finding(world, pass, &trouble, target, Purpose::Read),
+                    &seen,
+                    None,
+                ));
+            }
         };
         let now = world.borrow().instant();
         let done = lost.as_ref().and_then(|sent| found(pass, &seen, sent, now, grace));
@@ -261,21 +267,20 @@ async fn send(
         Ok(()) => {}
         Err(Trouble::Superseded) => return Sent::Ended(None),
         Err(trouble) => {
-            let finding = finding(world, pass, &trouble, target, true);
-            let planned = plan(&pass.object.spec, &before.row);
-            let finding = with(*finding, before, Some(planned));
-            let lost = matches!(&trouble, Trouble::Graph(failure) if failure.kind == FailureKind::Lost);
-            return if lost {
-                Sent::Lost(Box::new(finding))
-            } else {
-                ended(finding)
-            };
+            let finding = finding(world, pass, &trouble, target, Purpose::Write);
+            return Sent::failed(pass, before, &trouble, *finding);
         }
     }
     let waiting = was_taken(pass, todo, world.borrow().instant());
     let row = match get(world, &target.session, &id).await {
         Ok(row) => row,
-        Err(trouble) => return ended(with(*finding(world, pass, &trouble, target, false), before, None)),
+        Err(trouble) => {
+            return ended(with(
+                *finding(world, pass, &trouble, target, Purpose::Read),
+                before,
+                None,
+            ));
+        }
     };
     let after = observed(world, pass, target, row, true);
     let grace = world.borrow().config.timing.grace.len();

@@ -13,6 +13,9 @@ use harness::{Interrupt, Scratch, leashed};
 /// The first argument of this program where it is inside.
 pub(crate) const INSIDE: &str = "--inside";
 
+/// How the names of cgroups begin.
+const PREFIX: &str = "compliance-partner-e2e-";
+
 /// The kernel's settings that a kubelet makes as it likes them, for the whole machine.
 const SETTINGS: [&str; 6] = [
     "vm/overcommit_memory",
@@ -44,7 +47,9 @@ pub(crate) async fn enter(archive: &Path) -> Result<ExitCode> {
         .args(["sh", "-c", r#""$@"; exit $?"#, "init"])
         .arg(std::env::current_exe()?)
         .args([INSIDE.as_ref(), folder.path(), &archive])
-        .env(CGROUP, &cgroup.name);
+        .env(CGROUP, &cgroup.name)
+        // Folders for temporary files go by the ids of processes, and those inside are others.
+        .env("TMPDIR", folder.path());
     let status = tokio::process::Command::from(command).status().await;
     drop(settings);
     let status = status.context("unshare (util-linux) cannot be run")?;
@@ -75,7 +80,7 @@ struct Cgroup {
 impl Cgroup {
     fn new() -> Result<Self> {
         let root = Path::new("/sys/fs/cgroup");
-        let name = format!("compliance-partner-e2e-{}", std::process::id());
+        let name = format!("{PREFIX}{}", std::process::id());
         let unified = root.join("cgroup.controllers").exists();
         let mut this = Self {
             name,
@@ -91,6 +96,7 @@ impl Cgroup {
             hierarchies = folders.map(fs::DirEntry::path).collect();
         }
         for hierarchy in hierarchies {
+            sweep(&hierarchy);
             let place = hierarchy.join(&this.name);
             fs::create_dir(&place).with_context(|| format!("{} cannot be made", place.display()))?;
             this.places.push(place);
@@ -117,6 +123,15 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         for place in &self.places {
             let _ = remove_cgroup(place);
+        }
+    }
+}
+
+/// Removes what runs have left that were killed: nobody is in it any more. What is in use stays.
+fn sweep(hierarchy: &Path) {
+    for entry in fs::read_dir(hierarchy).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            let _ = remove_cgroup(&entry.path());
         }
     }
 }

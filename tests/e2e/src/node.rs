@@ -88,16 +88,20 @@ impl Node {
 
     async fn until_ready(&self) -> Result<()> {
         let ready = wait_for("a ready node", START_LIMIT, async || {
+            for process in &self.processes {
+                if let Some(status) = process.exited()? {
+                    return Ok(Err(anyhow!("one of its processes has ended: {status}")));
+                }
+            }
             let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
             let status = self.plane.kubectl_ok(&["get", "node", "node", "-o", path]).await?;
             ensure!(status == "True", "Ready is {status:?}");
             // It comes with the namespace's ServiceAccount, without which there are no pods.
-            self.plane.kubectl_ok(&["get", "serviceaccount", "default"]).await
+            self.plane.kubectl_ok(&["get", "serviceaccount", "default"]).await?;
+            Ok(Ok(()))
         });
-        ready
-            .await
-            .map_err(|error| anyhow!("{error:#}\n{}", self.log_tails()))?;
-        Ok(())
+        let outcome = ready.await.flatten();
+        outcome.map_err(|error| anyhow!("{error:#}\n{}", self.log_tails()))
     }
 
     /// The last lines of all that runs the node.

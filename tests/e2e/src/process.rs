@@ -25,8 +25,8 @@ enum Memory {
 pub(crate) struct Usage {
     /// Resident memory of the process.
     pub(crate) resident: u64,
-    /// Of these, pages of files, that is of the program.
-    pub(crate) of_files: u64,
+    /// Of these, its own: all but pages of the program, which the kernel may drop.
+    pub(crate) anonymous: u64,
     /// All that the cgroup is charged with.
     pub(crate) charged: u64,
     /// The most that it ever was.
@@ -71,7 +71,7 @@ impl Operator {
         };
         Ok(Usage {
             resident: self.kibibytes("VmRSS")?,
-            of_files: self.kibibytes("RssFile")?,
+            anonymous: self.kibibytes("RssAnon")?,
             charged: number(&group.join(charged))?,
             peak: number(&group.join(peak))?,
             limit: number(&group.join(limit))?,

@@ -29,6 +29,8 @@ pub(crate) struct Stage<'a> {
     /// The node, where it was made here: its kernel can be asked.
     pub(crate) node: Option<&'a Node>,
     pub(crate) secret: String,
+    /// Of this machine, as the pods reach it.
+    pub(crate) address: Ipv4Addr,
     values: Scratch,
     simulator: Simulator,
 }
@@ -55,6 +57,7 @@ impl<'a> Stage<'a> {
             cluster,
             node,
             secret,
+            address,
             values: Scratch::new()?,
             simulator,
         };
@@ -113,11 +116,18 @@ impl<'a> Stage<'a> {
         self.simulator.control()
     }
 
-    /// What Graph has of a partner.
-    pub(crate) fn row(&self, id: &str) -> Result<Value> {
-        self.graph()
-            .row(TENANT_ID, id)
-            .with_context(|| format!("Graph has no {id}"))
+    /// # Errors
+    /// If Graph has a property of the partner otherwise.
+    pub(crate) fn row_has(&self, property: &str, value: bool) -> Result<()> {
+        let row = self
+            .graph()
+            .row(TENANT_ID, PARTNER_ID)
+            .context("Graph has no such partner")?;
+        ensure!(
+            row.get(property) == Some(&Value::Bool(value)),
+            "{property} is not {value}: {row}"
+        );
+        Ok(())
     }
 
     /// The changes that Graph was sent after a request.

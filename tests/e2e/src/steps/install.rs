@@ -42,11 +42,6 @@ fn confined(operator: &Operator) -> Result<String> {
     let user = operator.status("Uid")?;
     let users: Vec<&str> = user.split_whitespace().collect();
     ensure!(users.iter().all(|user| *user == "65532"), "its user is {user}");
-    let group = operator.status("Gid")?;
-    ensure!(
-        group.split_whitespace().all(|group| group == "65532"),
-        "its group is {group}"
-    );
     let capabilities = [operator.status("CapEff")?, operator.status("CapBnd")?];
     ensure!(
         capabilities.iter().all(|set| set.chars().all(|digit| digit == '0')),
@@ -65,9 +60,9 @@ pub(super) fn memory(when: &str, usage: &Usage) -> String {
         format!("{}.{} MiB", tenths / 10, tenths % 10)
     };
     format!(
-        "memory, {when}: {} resident, of which {} are pages of the program; the cgroup is charged {}, at most {} of {}",
+        "memory, {when}: {} resident, of which {} are not pages of the program; the cgroup is charged {}, at most {} of {}",
         mebibytes(usage.resident),
-        mebibytes(usage.of_files),
+        mebibytes(usage.anonymous),
         mebibytes(usage.charged),
         mebibytes(usage.peak),
         mebibytes(usage.limit),

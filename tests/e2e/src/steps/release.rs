@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use harness::{tell, wait_for};
-use serde_json::Value;
+use serde_json::json;
 
 use super::WAIT;
 use crate::cluster::{OPERATORS, RELEASE, TENANT, tenant_chart};
@@ -67,16 +67,33 @@ pub(super) async fn waits_for_the_operator(stage: &Stage<'_>) -> Result<()> {
         .story
         .step("With the operator back, --wait ends as both are Ready, and Graph has received one change");
     tell(&stage.cluster.kubectl.ok(&["-n", TENANT, "get", "gconn,cmp"]).await?);
-    remove(stage, &["tenant"]).await
+    // Helm deletes all three at once. With a Reset the partner would miss its connection.
+    stage
+        .cluster
+        .helm("uninstall", "tenant", TENANT, &["--wait", WAIT])
+        .await?;
+    stage.row_has("macOsOnboarded", true)?;
+    stage
+        .story
+        .step("helm uninstall --wait of all three ends at once and leaves Graph as it is: deletionPolicy is Retain");
+    Ok(())
 }
 
 /// A partner without a connection, a connection without a Secret: each waits for the next, and all end well.
 pub(super) async fn of_three_in_any_order(stage: &Stage<'_>) -> Result<()> {
+    let change = json!({"macOsOnboarded": false});
+    stage.graph().change_row(TENANT_ID, PARTNER_ID, change)?;
     let from = stage.graph().last_seq();
     let secret = format!("--set=secret={}", stage.secret);
     let (partner, connection, neither) = (only("partner"), only("connection"), only("secret"));
     let first = async {
-        let told = tenant(stage, "install", "partner", &[&*partner, "--wait", WAIT]).await;
+        let told = tenant(
+            stage,
+            "install",
+            "partner",
+            &[&*partner, "--set=deletionPolicy=Reset", "--wait", WAIT],
+        )
+        .await;
         stage
             .story
             .step("helm install --wait of the partner alone, begun before its connection was there, has ended well");
@@ -128,26 +145,19 @@ async fn reason(stage: &Stage<'_>, resource: &str, reason: &str) -> Result<()> {
 /// Graph has what the partner asks for, by one change since this request.
 async fn in_sync(stage: &Stage<'_>, from: u64) -> Result<()> {
     stage.ready("jamf").await?;
-    let row = stage.row(PARTNER_ID)?;
-    ensure!(row.get("macOsOnboarded") == Some(&Value::Bool(true)), "Graph has {row}");
+    stage.row_has("macOsOnboarded", true)?;
     let patches = stage.patches_since(from);
     ensure!(patches.len() == 1, "Graph was sent {} changes", patches.len());
     Ok(())
 }
 
-/// Takes releases away. The partner, with its Reset, goes with its own.
-pub(super) async fn remove(stage: &Stage<'_>, releases: &[&str]) -> Result<()> {
-    for release in releases {
-        stage
-            .cluster
-            .helm("uninstall", release, TENANT, &["--wait", WAIT])
-            .await?;
-    }
-    let row = stage.row(PARTNER_ID)?;
-    ensure!(
-        row.get("macOsOnboarded") == Some(&Value::Bool(false)),
-        "the partner was not reset: {row}"
-    );
+/// Takes the partner's release away, while connection and operator are there: its deletionPolicy is Reset.
+pub(super) async fn without_the_partner(stage: &Stage<'_>) -> Result<()> {
+    stage
+        .cluster
+        .helm("uninstall", "partner", TENANT, &["--wait", WAIT])
+        .await?;
+    stage.row_has("macOsOnboarded", false)?;
     stage
         .story
         .step("helm uninstall --wait of the partner ends when the Reset of its deletionPolicy is in Graph");

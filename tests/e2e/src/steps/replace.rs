@@ -1,7 +1,8 @@
 //! The operator's pod is replaced while its partner is edited: nothing is lost, and nothing is sent twice.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use harness::{tell, wait_for};
+use serde_json::json;
 
 use super::{WAIT, operator_release};
 use crate::cluster::{OPERATORS, RELEASE, TENANT};
@@ -29,10 +30,10 @@ pub(super) async fn by_an_upgrade(stage: &Stage<'_>) -> Result<()> {
 
 /// An operator that reaches no Graph is ready all the same: its connection says why it is not. `helm rollback` mends it.
 pub(super) async fn by_one_that_reaches_no_graph(stage: &Stage<'_>) -> Result<()> {
-    let nowhere = stage.graph().endpoints().graph;
-    let (host, _) = nowhere.rsplit_once(':').context("an endpoint has a port")?;
-    // Nobody listens at the port 1.
-    operator_release(stage, "upgrade", &[&format!("--set=graphEndpoint={host}:1")]).await?;
+    // Nobody listens at the port 1. The API server is never asked through a proxy.
+    let nowhere = format!("http://{}:1", stage.address);
+    let proxy = json!([{"name": "HTTPS_PROXY", "value": nowhere}]);
+    operator_release(stage, "upgrade", &[&format!("--set-json=extraEnv={proxy}")]).await?;
     let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")]}"#;
     let told = wait_for("the connection to tell", PATIENCE, async || {
         let args = ["-n", TENANT, "get", "gconn/contoso", "-o", path];

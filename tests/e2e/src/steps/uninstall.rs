@@ -5,7 +5,7 @@ use harness::tell;
 use serde_json::json;
 
 use super::WAIT;
-use super::release::remove;
+use super::release::without_the_partner;
 use crate::cluster::{Cluster, OPERATORS, RELEASE, TENANT};
 use crate::stage::{PARTNER_ID, Stage};
 
@@ -17,7 +17,7 @@ const CRDS: [&str; 2] = [
 /// What is to be reset goes first. A partner that is to be retained holds nothing up, though nobody looks after it.
 pub(super) async fn in_the_documented_order(stage: &Stage<'_>) -> Result<()> {
     let (cluster, kubectl) = (stage.cluster, &stage.cluster.kubectl);
-    remove(stage, &["partner"]).await?;
+    without_the_partner(stage).await?;
     let retained = json!({
         "apiVersion": "intune.msgraph.dev/v1alpha1", "kind": "ComplianceManagementPartner",
         "metadata": {"name": "retained", "namespace": TENANT},

@@ -29,7 +29,8 @@ fn asked() -> Result<&'static [Asked]> {
 }
 
 async fn every_right_is_used(mode: Mode) -> Result<()> {
-    let unused = judged::unused(&Granted::by_deploy().await?, asked()?, mode);
+    let asked = asked()?;
+    let unused = judged::unused(&Granted::by_deploy().await?, asked, mode);
     ensure!(unused.is_empty(), "granted and never used:\n{}", unused.join("\n"));
     Ok(())
 }
@@ -46,7 +47,8 @@ async fn an_operator_of_some_namespaces_uses_all_that_it_is_granted() -> Result<
 
 #[tokio::test]
 async fn operators_ask_for_nothing_that_they_are_not_granted() -> Result<()> {
-    let missing = judged::missing(&Granted::by_deploy().await?, asked()?);
+    let asked = asked()?;
+    let missing = judged::missing(&Granted::by_deploy().await?, asked);
     ensure!(missing.is_empty(), "used and not granted:\n{}", missing.join("\n"));
     Ok(())
 }

@@ -113,16 +113,13 @@ pub(crate) fn request(log: &str, event: &Value) -> Result<Option<Request>> {
         // It went, or its API server did, before it was judged.
         _ => return Ok(None),
     };
-    let access = match event.get("objectRef") {
-        Some(_) => {
-            let (resource, part) = (word("/objectRef/resource"), word("/objectRef/subresource"));
-            let resource = [resource, part].into_iter().flatten().collect::<Vec<_>>().join("/");
-            Access::new(verb, word("/objectRef/apiGroup").unwrap_or_default(), &resource)
-        }
-        None => {
-            let path = word("/requestURI").unwrap_or_default();
-            Access::new(verb, "", path.split('?').next().unwrap_or_default())
-        }
+    let access = if event.get("objectRef").is_some() {
+        let (resource, part) = (word("/objectRef/resource"), word("/objectRef/subresource"));
+        let resource = [resource, part].into_iter().flatten().collect::<Vec<_>>().join("/");
+        Access::new(verb, word("/objectRef/apiGroup").unwrap_or_default(), &resource)
+    } else {
+        let path = word("/requestURI").unwrap_or_default();
+        Access::new(verb, "", path.split('?').next().unwrap_or_default())
     };
     Ok(Some(Request {
         log: log.to_owned(),

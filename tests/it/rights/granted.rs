@@ -114,10 +114,10 @@ fn read(file: &str) -> Result<Vec<Value>> {
 
 fn rules(objects: &[Value], kind: &str, name: &str) -> Result<Vec<PolicyRule>> {
     let is = |object: &Value, pointer: &str, word: &str| object.pointer(pointer).and_then(Value::as_str) == Some(word);
-    let mut roles = objects
+    let role = objects
         .iter()
-        .filter(|object| is(object, "/kind", kind) && is(object, "/metadata/name", name));
-    let rules = roles.next().and_then(|role| role.get("rules"));
+        .find(|object| is(object, "/kind", kind) && is(object, "/metadata/name", name));
+    let rules = role.and_then(|role| role.get("rules"));
     let rules = rules.with_context(|| format!("no rules of a {kind} {name}"))?;
     Ok(serde_json::from_value(rules.clone())?)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use harness::{AUDIENCE, CRD_NAMES, ControlPlane, Kind, Options, auth};
+use harness::{AUDIENCE, CRD_NAMES, ControlPlane, Kind, OPERATOR, Options, auth};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -122,15 +122,30 @@ async fn an_operator_of_the_whole_cluster_waits_and_lets_go_as_one_of_a_namespac
     world.start_by(client, config.clone())?;
     world.partner("jamf", reset()).await?;
     assert!(has_finalizer(&world.in_sync("jamf").await?));
-    world.stop().await?;
+    world.start_with(config).await?;
+    world.asked("jamf", "streamed").await?;
 
-    // The namespace is there to stay, so that consent may come again: nothing is given up.
+    // The namespace is there to stay, so that consent may come again: nothing is given up. That it stays is asked live.
     let bindings: Api<RoleBinding> = Api::namespaced(world.admin.clone(), &world.namespace);
     bindings.delete("graph-token", &DeleteParams::default()).await?;
+    world.graph().revoke_tokens(&world.tenant, None);
     delete(&world).await?;
-    world.start_with(config).await?;
     let told = cleaning(&world).await?;
     assert!(told.contains("create rolebinding"), "{told}");
+    wait_for("the live read of the namespace", PATIENCE, async || {
+        let events = world.plane.audit_events().ok()?;
+        let asked = |event: &Value| event["verb"] == "get" && event["objectRef"]["resource"] == "namespaces";
+        let operators = |event: &Value| {
+            event["user"]["username"]
+                .as_str()
+                .is_some_and(|user| user.ends_with(OPERATOR))
+        };
+        events
+            .iter()
+            .any(|event| asked(event) && operators(event))
+            .then_some(())
+    })
+    .await?;
     world.connections().delete("contoso", &DeleteParams::default()).await?;
     gone(&world).await?;
     assert_eq!(resets(&world).len(), 0);

@@ -37,23 +37,28 @@ control-plane: ## Bring kube-apiserver, etcd, kubectl and kube-controller-manage
 lint: ## Check format, lints, and the licences, duplicates and sources of dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) clippy --workspace --test contracts --test image --locked -- -D warnings
+	$(CARGO) clippy --workspace --test contracts --test image --test rights --locked -- -D warnings
 	@if [ "$$('$(tools)/bin/cargo-deny' --version 2>/dev/null)" != 'cargo-deny $(DENY)' ]; then \
 		echo 'lint: building cargo-deny $(DENY) into $(tools): once, one to three minutes' >&2; \
 		$(CARGO) install --locked --force --debug --version '$(DENY)' --root '$(tools)' cargo-deny; \
 	fi
 	'$(tools)/bin/cargo-deny' --workspace --locked check -D unmatched-skip -D unnecessary-skip bans licenses sources
 
-# Most of the integration tests' time is spent waiting: more of them at once than there are cores.
+# Most of the integration tests' time is spent waiting: more of them at once than there are cores. What they ask of API
+# servers is kept, and held against the operator's rights when all have ended.
 test: export RUST_TEST_THREADS ?= 4
 test: ## Run all tests, on a real Kubernetes API server and a simulator of Graph; the last line sums them up
 	$(CARGO) build --locked --workspace --bins --tests
+	$(CARGO) build --locked --workspace --test rights
 	@tests/control-plane/ensure >/dev/null
 	@tests/kstatus/ensure >/dev/null
 	@tests/helm/ensure >/dev/null
 	@tests/argocd/ensure >/dev/null
-	@mkdir -p '$(target)' && rm -f '$(target)/test.status'
-	@{ $(CARGO) test --locked --workspace --no-fail-fast; echo $$? >'$(target)/test.status'; } | tee '$(target)/test.log'; \
+	@rm -rf '$(target)/test.status' '$(target)/audit' && mkdir -p '$(target)/audit'
+	@{ export AUDIT_LOGS="$$(cd '$(target)/audit' && pwd)"; \
+		$(CARGO) test --locked --workspace --no-fail-fast; status=$$?; \
+		$(CARGO) test --locked --workspace --test rights || status=$$?; \
+		echo $$status >'$(target)/test.status'; } | tee '$(target)/test.log'; \
 	awk -v status="$$(cat '$(target)/test.status')" "$$SUM_UP" '$(target)/test.log'
 
 # The same packages as in `test`, so that nothing is built twice.

@@ -46,7 +46,7 @@ mod world;
 
 pub use argocd::{argocd, argocd_customizations, argocd_sync};
 pub use certificates::{Authority, Identity};
-pub use control_plane::{ControlPlane, Options, ensured};
+pub use control_plane::{AUDIT_LOGS, ControlPlane, Options, ensured};
 pub use crds::{CRD_NAMES, crds_folder, install_crds};
 pub use credentials::{Kind, Proofs, auth, tls};
 pub use federation::AUDIENCE;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 use graph_simulator::Request;
-use harness::{CLIENT_SECRET, CRD_NAMES, Helm, OPERATOR, PATIENCE, Scratch, checkout, wait_for, yaml_documents};
+use harness::{CLIENT_SECRET, CRD_NAMES, Helm, OPERATOR, PATIENCE, Scratch, checkout, merge, wait_for, yaml_documents};
 use serde_json::{Value, json};
 
 use super::site::{MORE, NAME, Site, in_git};
@@ -19,8 +19,65 @@ fn known(object: &Value) -> (String, String) {
     (text("/kind"), text("/metadata/name"))
 }
 
+/// The resources in git beside the chart.
+fn resources(site: &Site) -> Result<Vec<Value>> {
+    let mut objects = Vec::new();
+    for entry in std::fs::read_dir(site.resources.path())? {
+        objects.extend(yaml_documents(&std::fs::read_to_string(entry?.path())?)?);
+    }
+    Ok(objects)
+}
+
+/// Two more partners: one whose every field is there, and one that clears a list and has a finalizer of the operator's.
+fn more_partners(site: &Site) -> Result<()> {
+    let group = "7C1B0F5E-3F5A-4D0A-9F61-0D6F5A2B9B11";
+    let whole = json!({
+        "managementPolicy": "Enforce", "deletionPolicy": "Retain", "suspend": false, "syncInterval": "90s",
+        "displayName": "Every field", "macOsOnboarded": true, "androidOnboarded": false, "iosOnboarded": true,
+        "macOsEnrollmentAssignments": [
+            {"target": {"type": "Group", "groupId": group}},
+            {"target": {"type": "ConfigurationManagerCollection", "collectionId": "SMS00001"}},
+            {"target": {"type": "AllLicensedUsers"}},
+        ],
+        "androidEnrollmentAssignments": [],
+        "iosEnrollmentAssignments": [{"target": {"type": "AllDevices"}}],
+    });
+    let cleared = json!({ "androidEnrollmentAssignments": [], "deletionPolicy": "Reset" });
+    for (name, mut spec) in [("whole", whole), ("cleared", cleared)] {
+        site.world.row(name, name)?;
+        merge(
+            &mut spec,
+            json!({ "connectionRef": { "name": "contoso" }, "partnerRef": { "id": name } }),
+        );
+        let annotations = json!({
+            "argocd.argoproj.io/sync-wave": "2",
+            "argocd.argoproj.io/sync-options": "SkipDryRunOnMissingResource=true",
+        });
+        let partner = json!({
+            "apiVersion": "intune.msgraph.dev/v1alpha1", "kind": "ComplianceManagementPartner", "spec": spec,
+            "metadata": { "name": name, "namespace": site.world.namespace, "annotations": annotations },
+        });
+        std::fs::write(site.resources.path().join(format!("{name}.json")), partner.to_string())?;
+    }
+    Ok(())
+}
+
+/// What lives has to the letter the spec that git has: `[]` is kept, and nothing is added.
+async fn specs_are_gits(site: &Site) -> Result<()> {
+    let live = site.live().await?;
+    for git in resources(site)? {
+        if git["spec"].is_null() {
+            continue;
+        }
+        let found = live.iter().find(|object| known(object) == known(&git));
+        let found = found.with_context(|| format!("{:?} is not there", known(&git)))?;
+        assert_eq!(found["spec"], git["spec"]);
+    }
+    Ok(())
+}
+
 /// What the chart renders with the values of the Application, and the resources beside it.
-async fn wanted() -> Result<BTreeSet<(String, String)>> {
+async fn wanted(site: &Site) -> Result<BTreeSet<(String, String)>> {
     let application = in_git()?;
     let source = &application["spec"]["sources"][0];
     let folder = Scratch::new()?;
@@ -40,15 +97,14 @@ async fn wanted() -> Result<BTreeSet<(String, String)>> {
     let mut objects = yaml_documents(&Helm::alone().await?.ok(&args).await?)?;
     // The pod of `helm test` is no part of a release.
     objects.retain(|object| object["metadata"]["annotations"].get("helm.sh/hook").is_none());
-    for entry in std::fs::read_dir(checkout().join("deploy/argocd/resources"))? {
-        objects.extend(yaml_documents(&std::fs::read_to_string(entry?.path())?)?);
-    }
+    objects.extend(resources(site)?);
     Ok(objects.iter().map(known).collect())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_sync_brings_the_chart_and_the_resources_to_an_empty_cluster() -> Result<()> {
     let mut site = Site::new().await?;
+    more_partners(&site)?;
     site.apply().await?;
 
     // Wave 0 is not over before the operator's pod is ready: there is no connection yet.
@@ -67,7 +123,11 @@ async fn one_sync_brings_the_chart_and_the_resources_to_an_empty_cluster() -> Re
         .await?;
 
     let application = site.settled().await?;
-    site.world.in_sync("jamf").await?;
+    for name in ["jamf", "whole", "cleared"] {
+        site.world.in_sync(name).await?;
+    }
+    let cleared = object(&site.world, PARTNERS, "cleared").await?;
+    assert_eq!(cleared["metadata"]["finalizers"], json!(["intune.msgraph.dev/reset"]));
     let partner = object(&site.world, PARTNERS, "jamf").await?;
     assert_eq!(word(&partner, "/status/partnerId"), EXAMPLE_PARTNER);
     let connection = object(&site.world, CONNECTIONS, "contoso").await?;
@@ -81,7 +141,7 @@ async fn one_sync_brings_the_chart_and_the_resources_to_an_empty_cluster() -> Re
     ensure!(status["operationState"]["retryCount"].is_null(), "{status:#}");
     ensure!(status["conditions"].as_array().is_none_or(Vec::is_empty), "{status:#}");
     let synced: BTreeSet<(String, String)> = site.live().await?.iter().map(known).collect();
-    assert_eq!(synced, wanted().await?);
+    assert_eq!(synced, wanted(&site).await?);
     let namespace = ["get", "namespace", OPERATOR, "--output=json"];
     let namespace: Value = serde_json::from_str(&site.world.plane.kubectl_ok(&namespace).await?)?;
     let labels = &namespace["metadata"]["labels"];
@@ -138,6 +198,7 @@ async fn stays_in_sync(site: &Site) -> Result<()> {
         let again = site.synced(NAME, u32::try_from(number)?, options).await?;
         assert_eq!(word(&again, "/status/operationState/phase"), "Succeeded", "{again:#}");
         site.in_sync(&format!("{comparison:?}, after one more sync")).await?;
+        specs_are_gits(site).await?;
         let after = site.live().await?;
         assert_eq!(before.len(), after.len());
         for (before, after) in before.iter().zip(&after) {

@@ -128,6 +128,25 @@ impl World {
         Ok(world)
     }
 
+    /// A simulator of this tenant and app for a control plane that has nothing yet. The namespaces are those that
+    /// `deploy/` names: they have to come to be, and the operator's account with its rights, before it is started.
+    pub async fn of_deploy(plane: Arc<ControlPlane>, tenant: &str, client_id: &str) -> anyhow::Result<Self> {
+        let simulator = Simulator::start(graph_simulator::Options::default())?;
+        simulator.control().add_tenant(tenant);
+        let app = App::with_secret(CLIENT_SECRET).roles([WRITE_ROLE]);
+        simulator.control().add_app(tenant, client_id, app);
+        Ok(Self {
+            admin: plane.admin_client().await?,
+            plane,
+            namespace: "contoso".to_owned(),
+            operator_namespace: OPERATOR.to_owned(),
+            simulator,
+            tenant: tenant.to_owned(),
+            client_id: client_id.to_owned(),
+            running: None,
+        })
+    }
+
     async fn ungranted(
         name: &str,
         plane: Arc<ControlPlane>,

@@ -1,8 +1,9 @@
 // argocd says what Argo CD makes of objects, by Argo CD's own code:
 //
-//	argocd FILE       answers requests, one JSON value each on standard input, with one line of JSON each; FILE is an
-//	                  argocd-cm.yaml, whose scripts are run
-//	argocd FILE sync  applies the JSON objects on standard input to the cluster of $KUBECONFIG as one sync
+//	argocd ask FILE                    answers requests, one JSON value each on standard input, with one line of JSON
+//	                                   each; FILE is an argocd-cm.yaml, whose scripts are run
+//	argocd control ADDRESS=FOLDER ...  is the application controller for the cluster of $KUBECONFIG, until it is killed;
+//	                                   each folder stands for the repository of that address
 //
 // It is used by the tests in tests/it/argocd.
 package main
@@ -25,6 +26,9 @@ import (
 	"github.com/argoproj/argo-cd/v3/pkg/apis/application/v1alpha1"
 	"github.com/argoproj/argo-cd/v3/util/settings"
 )
+
+// namespace is where Argo CD has its settings.
+const namespace = "argocd"
 
 // A request has one of these keys beside what it is about.
 type request struct {
@@ -53,15 +57,23 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) == 0 {
-		return errors.New("the path of an argocd-cm.yaml is missing")
+	switch {
+	case len(args) == 2 && args[0] == "ask":
+		return converse(args[1])
+	case len(args) > 0 && args[0] == "control":
+		repositories, err := parseFolders(args[1:])
+		if err != nil {
+			return err
+		}
+		return control(repositories)
 	}
-	overrides, err := readOverrides(args[0])
+	return errors.New("neither `ask FILE` nor `control ADDRESS=FOLDER ...`")
+}
+
+func converse(path string) error {
+	overrides, err := readOverrides(path)
 	if err != nil {
 		return err
-	}
-	if len(args) == 2 && args[1] == "sync" {
-		return synchronize(overrides, os.Stdin, os.Stdout)
 	}
 	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
 	for {
@@ -106,7 +118,7 @@ func readOverrides(path string) (map[string]v1alpha1.ResourceOverride, error) {
 	if err := yaml.UnmarshalStrict(text, &config); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	config.Namespace = "argocd"
+	config.Namespace = namespace
 	secret := corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "argocd-secret", Namespace: config.Namespace}}
 	cluster := fake.NewClientset(&config, &secret)
 	ctx, cancel := context.WithCancel(context.Background())

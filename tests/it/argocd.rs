@@ -4,16 +4,20 @@
 //! - [`health`]: the health of every row of the reason table;
 //! - [`actions`]: what the actions change, and what the operator does then;
 //! - [`diff`]: both comparisons with git, before and after the operator has written;
-//! - [`sync`]: all of it in one sync, on a cluster that has nothing;
+//! - [`sync`]: all of it in one sync, on a cluster that has nothing, and the comparisons after it;
+//! - [`deletion`]: what goes and what stays when the Application prunes, or goes itself;
+//! - [`site`]: the cluster and the Argo CD of these two;
 //! - [`documents`]: the files that users paste and copy.
 
 // Helpers may panic as tests may: a wrong index is a failed test.
 #![allow(clippy::indexing_slicing)]
 
 mod actions;
+mod deletion;
 mod diff;
 mod documents;
 mod health;
+mod site;
 mod sync;
 
 use anyhow::Context as _;

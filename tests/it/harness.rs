@@ -6,7 +6,7 @@
 //! - [`Kind`]: the kinds of `auth`, and all that a connection by each of them takes;
 //! - [`Process`]: a program that is killed when it is dropped and when the test process dies;
 //! - [`Kubectl`], [`Helm`]: the programs that users install things with;
-//! - [`argocd`]: what Argo CD makes of an object;
+//! - [`argocd`]: what Argo CD makes of an object; [`ArgoCd`]: Argo CD at work on a cluster;
 //! - [`kstatus`]: what Helm 4 and Flux take an object for;
 //! - [`wait_for`]: polls a condition until a deadline; there is no other way to wait here;
 //! - [`Scratch`]: a folder that goes away;
@@ -50,9 +50,9 @@ mod wait;
 mod world;
 
 pub use access::client;
-pub use argocd::{argocd, argocd_customizations, argocd_sync};
+pub use argocd::{ArgoCd, argocd, argocd_customizations};
 pub use certificates::{Authority, Identity};
-pub use control_plane::{ControlPlane, Options, ensured};
+pub use control_plane::{AUDIT_LOGS, ControlPlane, Options, ensured};
 pub use crds::{CRD_NAMES, crds_folder, install_crds};
 pub use credentials::{Kind, Proofs, auth, tls};
 pub use federation::AUDIENCE;

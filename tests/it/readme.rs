@@ -1,7 +1,11 @@
-//! What README.md says of the running operator.
+//! What README.md says of the running operator, and the commands that it gives.
+//!
+//! - [`entra`]: how an app comes to trust the cluster.
 
 // Helpers may panic as tests may: a wrong index is a failed test.
 #![allow(clippy::indexing_slicing)]
+
+mod entra;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +18,21 @@ fn code(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
+/// What stands under a heading, up to the next of its level or above.
+fn section(heading: &str) -> anyhow::Result<String> {
+    let readme = std::fs::read_to_string(checkout().join("README.md"))?;
+    let (_, section) = readme
+        .split_once(&format!("\n{heading}\n"))
+        .with_context(|| format!("no section {heading}"))?;
+    let level = heading.split(' ').next().unwrap_or_default().len();
+    let next = (1..=level).filter_map(|level| section.find(&format!("\n{} ", "#".repeat(level))));
+    let end = next.min().unwrap_or(section.len());
+    Ok(section[..end].to_owned())
+}
+
 /// The labels of each metric, by the table of the section "Metrics".
 fn told() -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
-    let readme = std::fs::read_to_string(checkout().join("README.md"))?;
-    let (_, section) = readme.split_once("\n## Metrics\n").context("no section")?;
-    let section = section.split("\n## ").next().unwrap_or_default();
+    let section = section("## Metrics")?;
     let mut told = BTreeMap::new();
     for row in section.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = row.split('|').collect();

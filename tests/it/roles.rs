@@ -1,5 +1,7 @@
 //! Who may do what, by `deploy/rbac.yaml` and the cluster's own roles view, edit and admin.
 
+mod can_i;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};

@@ -15,7 +15,7 @@ const P2: &str = "aaaaaaaa-1111-4111-8111-000000000002";
 
 /// The API server as it is where it streams no lists, which before Kubernetes 1.34 is the usual case; counts how often
 /// it was asked to.
-fn without_streaming(real: Client, asked: Arc<AtomicU32>) -> Client {
+pub(crate) fn without_streaming(real: Client, asked: Arc<AtomicU32>) -> Client {
     let service = tower::service_fn(move |request: Request<Body>| {
         let (real, asked) = (real.clone(), Arc::clone(&asked));
         async move {

@@ -117,7 +117,7 @@ async fn the_defaults_are_those_of_the_flags_and_of_the_plain_manifest() -> Resu
         Ok(format!("{options:?}"))
     };
     let defaults = rendered(&helm, &[]).await?;
-    let plain = yaml_documents(&std::fs::read_to_string(checkout().join("deploy/deployment.yaml"))?)?;
+    let plain = deployed("deployment.yaml")?;
     let bare = parsed(vec!["run".to_owned(), "--log-format=json".to_owned()])?;
     assert_eq!(parsed(args(&defaults)?)?, bare);
     assert_eq!(parsed(args(&plain)?)?, bare);
@@ -211,23 +211,35 @@ async fn monitoring_kinds(plane: &ControlPlane) -> Result<()> {
     Ok(())
 }
 
-/// A pod of this template, by itself.
-fn pod_of(deployment: &Value) -> Value {
-    let template = &deployment["spec"]["template"];
+/// The pod that an object is or, whatever its kind, has a template of.
+fn pod_of(object: &Value) -> Option<Value> {
+    if object["kind"] == "Pod" {
+        return Some(object.clone());
+    }
+    let template = object
+        .pointer("/spec/template")
+        .filter(|template| template["spec"]["containers"].is_array())?;
     let mut pod =
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
     pod["metadata"]["name"] = json!("operator");
-    pod["metadata"]["namespace"] = deployment["metadata"]["namespace"].clone();
-    pod
+    pod["metadata"]["namespace"] = json!(NAMESPACE);
+    Some(pod)
+}
+
+/// The objects of a file of `deploy/`.
+fn deployed(file: &str) -> Result<Vec<Value>> {
+    yaml_documents(&std::fs::read_to_string(checkout().join("deploy").join(file))?)
 }
 
 /// All objects of all rows by kubectl, as `kubectl apply --dry-run=server` of each rendered variant does, and all pods by
-/// the admission of a namespace that takes none but restricted ones.
+/// the admission of a namespace that takes none but restricted ones, as `deploy/namespace.yaml` makes the operator's. The
+/// plain manifest's is among them.
 #[tokio::test]
 async fn the_api_server_takes_every_variant_and_a_restricted_namespace_every_pod() -> Result<()> {
     let plane = install_crds().await?;
     monitoring_kinds(plane).await?;
     let restricted = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    assert_eq!(deployed("namespace.yaml")?[0]["metadata"]["labels"], restricted);
     for name in [NAMESPACE, "chart-contoso", "chart-fabrikam"] {
         let metadata = json!({"name": name, "labels": restricted});
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
@@ -239,15 +251,15 @@ async fn the_api_server_takes_every_variant_and_a_restricted_namespace_every_pod
     let helm = Helm::alone().await?;
     let (mut objects, mut pods) = (BTreeMap::new(), BTreeMap::new());
     let defaults = rendered(&helm, &[]).await?;
+    let plain = pod_of(&deployed("deployment.yaml")?[0]).context("no pod in deployment.yaml")?;
+    pods.insert(plain["spec"].to_string(), plain);
     let variants = variants().await?.iter().map(|(_, objects)| objects);
     for variant in variants.chain([&defaults]) {
+        // The operator's own, and that of `helm test`.
+        let of_variant: Vec<Value> = variant.iter().filter_map(pod_of).collect();
+        assert_eq!(of_variant.len(), 2, "{of_variant:#?}");
+        pods.extend(of_variant.into_iter().map(|pod| (pod["spec"].to_string(), pod)));
         for object in variant {
-            if object["kind"] == "Deployment" {
-                let pod = pod_of(object);
-                pods.insert(pod["spec"].to_string(), pod);
-            } else if object["kind"] == "Pod" {
-                pods.insert(object["spec"].to_string(), object.clone());
-            }
             // Nothing comes to stay, so that whatever is equal in two variants needs to be asked but once.
             objects.insert(object.to_string(), object.clone());
         }

@@ -1,9 +1,11 @@
 //! What the chart lets the operator do: as much as `deploy/rbac.yaml`, and no more where it watches a few namespaces.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use harness::{CLIENT_SECRET, Helm, OPERATOR, World, checkout, install_crds, yaml_documents};
+use compliance_partner_operator::runtime::context::Config;
+use harness::{CLIENT_SECRET, ControlPlane, Helm, OPERATOR, Options, World, checkout, install_crds, yaml_documents};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -44,20 +46,24 @@ async fn the_charts_roles_are_those_of_the_plain_manifest() -> Result<()> {
     assert_eq!(rights(&by_chart), rights(&plain));
     assert_eq!(rights(&plain).len(), 5);
 
-    let flags = [
-        "--set-json",
-        r#"connections=[{"namespace":"contoso","secretName":"graph"}]"#,
-    ];
-    let by_chart = rendered(&helm, &flags).await?;
-    let example = yaml_documents(&std::fs::read_to_string(
-        checkout().join("deploy/examples/consent.yaml"),
-    )?)?;
-    let role = object(&by_chart, "Role").context("no Role")?;
-    assert_eq!(
-        Some(&role["rules"]),
-        object(&example, "Role").map(|role| &role["rules"])
-    );
-    assert_eq!(role["metadata"]["namespace"], "contoso");
+    for (connection, example) in [
+        (r#"{"namespace":"contoso","secretName":"graph"}"#, "consent.yaml"),
+        (
+            r#"{"namespace":"contoso","serviceAccountName":"graph"}"#,
+            "workload-identity/connection.yaml",
+        ),
+    ] {
+        let connections = format!("connections=[{connection}]");
+        let by_chart = rendered(&helm, &["--namespace", OPERATOR, "--set-json", &connections]).await?;
+        let example = std::fs::read_to_string(checkout().join("deploy/examples").join(example))?;
+        let example = yaml_documents(&example)?;
+        let role = object(&by_chart, "Role").context("no Role")?;
+        let of_example = object(&example, "Role").context("no Role in the example")?;
+        assert_eq!(role["rules"], of_example["rules"]);
+        assert_eq!(role["metadata"]["namespace"], of_example["metadata"]["namespace"]);
+        let bound = |objects: &[Value]| object(objects, "RoleBinding").map(|binding| binding["subjects"].clone());
+        assert_eq!(bound(&by_chart), bound(&example));
+    }
     Ok(())
 }
 
@@ -217,48 +223,74 @@ async fn the_api_server_allows_what_is_meant_and_lists_secrets_to_nobody() -> Re
     Ok(())
 }
 
-/// The operator by the account and the Roles of a release, and by no other right.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_the_charts_roles_alone_a_partner_is_synced() -> Result<()> {
-    let mut world = World::without_rights("chart-roles").await?;
+/// Installs the chart for the operator of a world without rights, and gives what Helm tells.
+async fn installed(world: &World, flags: &[&str]) -> Result<String> {
     let helm = Helm::on(&world.plane).await?;
-    let namespace = world.namespace.clone();
-    let connections = json!([{"namespace": namespace, "secretName": "graph"}]);
     let install = [
         "install",
         OPERATOR,
         &chart(),
         "--namespace",
-        &namespace,
+        &world.operator_namespace,
+        "--create-namespace",
         "--set",
         "crds.enabled=false",
     ];
-    let watched = format!("watchNamespaces={{{namespace}}}");
-    let connections = format!("connections={connections}");
-    let told = helm
-        .ok(&[&install[..], &["--set", &watched, "--set-json", &connections]].concat())
-        .await?;
-    ensure!(
-        told.contains(&format!("{namespace}/graph")),
-        "the notes name the consent: {told}"
-    );
+    helm.ok(&[&install[..], flags].concat()).await
+}
 
+/// The operator by the account and the roles of a release, and by no other right: from the first sync to the finalizer,
+/// which goes after its Reset.
+async fn synced_and_reset(mut world: World, config: Config) -> Result<()> {
     world.row(JAMF, "Example Partner")?;
     world.secret("graph", json!({"client-secret": CLIENT_SECRET})).await?;
     world.connection("contoso", json!({})).await?;
     let spec = json!({"partnerRef": {"id": JAMF}, "iosOnboarded": true, "deletionPolicy": "Reset"});
     world.partner("jamf", spec).await?;
-    world.start().await?;
+    world.start_with(config).await?;
     world.in_sync("jamf").await?;
     assert_eq!(world.patches(), 1);
-    // The finalizer goes, after its Reset.
-    world
-        .plane
-        .kubectl_ok(&["delete", "cmp", "jamf", "-n", &namespace, "--timeout=30s"])
-        .await?;
+    let delete = ["delete", "cmp", "jamf", "-n", &world.namespace, "--timeout=30s"];
+    world.plane.kubectl_ok(&delete).await?;
     assert_eq!(
         world.graph().row(&world.tenant, JAMF).context("the row")?["iosOnboarded"],
         false
     );
     world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_charts_roles_alone_a_partner_is_synced() -> Result<()> {
+    let world = World::without_rights("chart-roles").await?;
+    let namespace = &world.namespace;
+    let connections = json!([{"namespace": namespace, "secretName": "graph"}]);
+    let watched = format!("watchNamespaces={{{namespace}}}");
+    let connections = format!("connections={connections}");
+    let told = installed(&world, &["--set", &watched, "--set-json", &connections]).await?;
+    ensure!(
+        told.contains(&format!("{namespace}/graph")),
+        "the notes name the consent: {told}"
+    );
+    let config = world.config();
+    synced_and_reset(world, config).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_all_secrets_of_some_namespaces_are_granted_no_consent_is_needed() -> Result<()> {
+    let world = World::without_rights("chart-secrets").await?;
+    let watched = format!("watchNamespaces={{{}}}", world.namespace);
+    installed(&world, &["--set", &watched, "--set", "rbac.clusterWideSecrets=true"]).await?;
+    let config = world.config();
+    synced_and_reset(world, config).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_all_secrets_of_the_cluster_are_granted_no_consent_is_needed() -> Result<()> {
+    let plane = ControlPlane::start(Options::default()).await?;
+    plane.apply_crds().await?;
+    let world = World::without_rights_on("chart-wide", Arc::new(plane)).await?;
+    installed(&world, &["--set", "rbac.clusterWideSecrets=true"]).await?;
+    let mut config = world.config();
+    config.watch_namespaces.clear();
+    synced_and_reset(world, config).await
 }

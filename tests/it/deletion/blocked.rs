@@ -150,13 +150,15 @@ async fn a_session_outlives_its_secret() -> anyhow::Result<()> {
 async fn consent_that_was_taken_back_is_no_block() -> anyhow::Result<()> {
     use k8s_openapi::api::rbac::v1::RoleBinding;
     let mut world = synced("no-consent").await?;
-    world.stop().await?;
-    let bindings: Api<RoleBinding> = Api::namespaced(world.admin.clone(), &world.namespace);
-    bindings.delete("graph-reader", &DeleteParams::default()).await?;
-    delete(&world).await?;
     let mut config = world.config();
     config.abandon_cleanup_after = Some(Duration::ZERO);
     world.start_with(config).await?;
+    world.asked("jamf", "before").await?;
+    let bindings: Api<RoleBinding> = Api::namespaced(world.admin.clone(), &world.namespace);
+    bindings.delete("graph-reader", &DeleteParams::default()).await?;
+    // The session has to ask for a new token, and so to read the Secret, in the clean-up itself.
+    world.graph().revoke_tokens(&world.tenant, None);
+    delete(&world).await?;
     // It waits, visibly, for as long as it takes: the namespace is there to stay.
     let told = cleaning(&world).await?;
     assert!(told.contains("create rolebinding"), "{told}");

@@ -1,20 +1,153 @@
-//! What Argo CD makes of objects, by Argo CD's own code: a Go program in `tests/argocd`.
+//! Argo CD's own code: a Go program in `tests/argocd`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::control_plane::{ControlPlane, ensured};
+use crate::process::{Process, leashed};
 use crate::world::checkout;
 
-/// Longer than a sync takes before it gives up by itself.
+/// Longer than all answers take.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// The namespace that Argo CD and its Applications are in.
+const NAMESPACE: &str = "argocd";
+
+/// Argo CD's application controller, at work on the cluster that it is installed in. Its settings are those of a fresh
+/// installation, with the customizations of `deploy/` as README.md adds them.
+pub struct ArgoCd {
+    process: Process,
+    plane: Arc<ControlPlane>,
+    admin: kube::Client,
+}
+
+impl ArgoCd {
+    /// Installs it, and has folders stand for the repositories of these addresses.
+    ///
+    /// # Errors
+    /// If the program, or Helm, is not here and cannot be built, or the API server refuses what it needs.
+    pub async fn start(plane: &Arc<ControlPlane>, repositories: &[(&str, &Path)]) -> Result<Self> {
+        let program = program().await?;
+        let kinds = program.with_file_name("crds").display().to_string();
+        plane
+            .kubectl_ok(&["apply", "--server-side", "--filename", &kinds])
+            .await?;
+        plane
+            .until_established(&["applications.argoproj.io", "appprojects.argoproj.io"])
+            .await?;
+        plane
+            .kubectl_ok_with_input(&["create", "--filename=-"], &installation().to_string())
+            .await?;
+        let file = format!("--patch-file={}", argocd_customizations().display());
+        let args = [
+            "-n",
+            NAMESPACE,
+            "patch",
+            "configmap",
+            "argocd-cm",
+            "--type=merge",
+            &file,
+        ];
+        plane.kubectl_ok(&args).await?;
+
+        let helm = ensured("helm").await?;
+        let path = std::env::var("PATH").context("no PATH")?;
+        let mut command = leashed(program)?;
+        command
+            .arg("control")
+            .args(
+                repositories
+                    .iter()
+                    .map(|(address, folder)| format!("{address}={}", folder.display())),
+            )
+            .env("KUBECONFIG", plane.admin_kubeconfig())
+            .env("PATH", format!("{}:{path}", helm.display()));
+        Ok(Self {
+            process: Process::spawn("argocd", command, &plane.setup.file("argocd.log"))?,
+            plane: Arc::clone(plane),
+            admin: plane.admin_client().await?,
+        })
+    }
+
+    /// An Application as it is now.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn application(&self, name: &str) -> Result<Value> {
+        let path = format!("/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/applications/{name}");
+        let request = http::Request::get(path).body(Vec::new())?;
+        Ok(self.admin.request(request).await?)
+    }
+
+    /// Changes an Application by a merge patch.
+    ///
+    /// # Errors
+    /// If the API server refuses it.
+    pub async fn change(&self, name: &str, patch: &Value) -> Result<()> {
+        let patch = patch.to_string();
+        let args = [
+            "-n",
+            NAMESPACE,
+            "patch",
+            "application",
+            name,
+            "--type=merge",
+            "--patch",
+            &patch,
+        ];
+        self.plane.kubectl_ok(&args).await.map(drop)
+    }
+
+    /// The last lines of its log: for messages of failure.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        self.process.log_tail(30)
+    }
+}
+
+/// What an installation has beside its kinds and its programs.
+fn installation() -> Value {
+    let labels = json!({ "app.kubernetes.io/part-of": "argocd" });
+    let object = |kind: &str, name: &str| {
+        json!({
+            "apiVersion": "v1", "kind": kind, "metadata": { "name": name, "namespace": NAMESPACE, "labels": labels },
+        })
+    };
+    json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } },
+        object("ConfigMap", "argocd-cm"),
+        object("Secret", "argocd-secret"),
+        {
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject",
+            "metadata": { "name": "default", "namespace": NAMESPACE },
+            "spec": {
+                "sourceRepos": ["*"],
+                "destinations": [{ "server": "*", "namespace": "*" }],
+                "clusterResourceWhitelist": [{ "group": "*", "kind": "*" }],
+            },
+        },
+    ]})
+}
+
+/// Where the program is.
+async fn program() -> Result<PathBuf> {
+    static PROGRAM: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
+
+    let program = PROGRAM.get_or_init(async || {
+        let folder = ensured("argocd").await.map_err(|error| format!("{error:#}"))?;
+        Ok(folder.join("argocd"))
+    });
+    let program = program.await.as_ref().map_err(|error| anyhow!("argocd: {error}"))?;
+    Ok(program.clone())
+}
 
 /// The file that users paste from, in the checkout.
 #[must_use]
@@ -28,41 +161,9 @@ pub fn argocd_customizations() -> PathBuf {
 /// # Errors
 /// If the program is not here and cannot be built, or does not answer all.
 pub async fn argocd(requests: &[Value]) -> Result<Vec<Value>> {
-    let answers = run(&[], None, requests).await?;
-    ensure!(
-        answers.len() == requests.len(),
-        "{} answers to {} requests",
-        answers.len(),
-        requests.len()
-    );
-    Ok(answers)
-}
-
-/// Applies objects to a cluster as one sync of Argo CD's engine, and gives its outcome: its `phase` at the end with the
-/// `message`, and in `results` a line for each object that was reached.
-///
-/// # Errors
-/// If the program is not here and cannot be built, or does not end.
-pub async fn argocd_sync(plane: &ControlPlane, objects: &[Value]) -> Result<Value> {
-    let outcome = run(&["sync"], Some(plane), objects).await?;
-    outcome.into_iter().next().context("no outcome")
-}
-
-async fn run(args: &[&str], plane: Option<&ControlPlane>, input: &[Value]) -> Result<Vec<Value>> {
-    static PROGRAM: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
-
-    let program = PROGRAM.get_or_init(async || {
-        let folder = ensured("argocd").await.map_err(|error| format!("{error:#}"))?;
-        Ok(folder.join("argocd"))
-    });
-    let program = program.await.as_ref().map_err(|error| anyhow!("argocd: {error}"))?;
-    let mut command = tokio::process::Command::new(program);
-    if let Some(plane) = plane {
-        command.env("KUBECONFIG", plane.admin_kubeconfig());
-    }
-    let mut child = command
+    let mut child = tokio::process::Command::new(program().await?)
+        .arg("ask")
         .arg(argocd_customizations())
-        .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -70,7 +171,7 @@ async fn run(args: &[&str], plane: Option<&ControlPlane>, input: &[Value]) -> Re
         .spawn()
         .context("argocd cannot be started")?;
     let mut stdin = child.stdin.take().context("argocd has no standard input")?;
-    let lines: Vec<String> = input.iter().map(Value::to_string).collect();
+    let lines: Vec<String> = requests.iter().map(Value::to_string).collect();
     let lines = lines.join("\n");
     let feed = async move {
         // It answers while it is asked; where it ends before that, what it says of it tells more than a broken pipe.
@@ -84,7 +185,14 @@ async fn run(args: &[&str], plane: Option<&ControlPlane>, input: &[Value]) -> Re
         String::from_utf8_lossy(&output.stderr).trim_end()
     );
     let answers = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Value>();
-    answers
+    let answers: Vec<Value> = answers
         .collect::<Result<_, _>>()
-        .context("argocd answered something else")
+        .context("argocd answered something else")?;
+    ensure!(
+        answers.len() == requests.len(),
+        "{} answers to {} requests",
+        answers.len(),
+        requests.len()
+    );
+    Ok(answers)
 }

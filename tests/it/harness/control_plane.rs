@@ -1,5 +1,6 @@
 //! etcd, kube-apiserver and, where asked for, kube-controller-manager.
 
+use std::env;
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::{IpAddr, Ipv4Addr};
@@ -24,6 +25,10 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 
 /// How often a start is tried where somebody else took a port that was free a moment ago.
 const START_TRIES: usize = 3;
+
+/// Names a folder that keeps the audit logs of all control planes, each in a file of its own, for whoever reads them when
+/// all tests have ended. Without it a log goes with its control plane.
+pub const AUDIT_LOGS: &str = "AUDIT_LOGS";
 
 /// What kube-apiserver says then, in its log.
 const PORT_TAKEN: &str = "address already in use";
@@ -60,6 +65,7 @@ pub(crate) struct Setup {
     options: Options,
     pub(crate) binaries: PathBuf,
     pub(crate) folder: Scratch,
+    audit_log: PathBuf,
     port: u16,
     pub(crate) url: String,
     etcd_url: String,
@@ -157,8 +163,8 @@ impl ControlPlane {
 
     /// Where the API server writes an event for each request.
     #[must_use]
-    pub fn audit_log_path(&self) -> PathBuf {
-        self.setup.file("audit.log")
+    pub fn audit_log_path(&self) -> &Path {
+        &self.setup.audit_log
     }
 
     /// One event for each stage but the first of each request so far (`audit.k8s.io/v1`, level Metadata).
@@ -302,10 +308,12 @@ impl Setup {
         let authority = Authority::new()?;
         let (port, address) = (free_port()?, options.node_address.unwrap_or(Ipv4Addr::LOCALHOST));
         let server = authority.server(&[IpAddr::V4(address)])?;
+        let folder = Scratch::new()?;
         let this = Self {
             options,
             binaries,
-            folder: Scratch::new()?,
+            audit_log: audit_log_for(&folder),
+            folder,
             port,
             url: format!("https://{address}:{port}"),
             etcd_url: format!("http://127.0.0.1:{}", free_port()?),
@@ -398,7 +406,7 @@ impl Setup {
             format!("--service-account-signing-key-file={}", file("accounts.key")),
             "--allow-privileged=true".to_owned(),
             format!("--audit-policy-file={}", file("audit.json")),
-            format!("--audit-log-path={}", file("audit.log")),
+            format!("--audit-log-path={}", self.audit_log.display()),
             // Megabytes. A log that was rotated would lose its beginning to `audit_events`.
             "--audit-log-maxsize=4096".to_owned(),
         ];
@@ -454,6 +462,14 @@ impl Setup {
         let mut command = leashed(self.binaries.join(program))?;
         command.args(flags).current_dir(self.folder.path());
         Process::spawn(program, command, &self.file(&format!("{program}.log")))
+    }
+}
+
+/// In the folder of all logs it is named as the control plane's own folder, which no other has.
+fn audit_log_for(folder: &Scratch) -> PathBuf {
+    match (env::var_os(AUDIT_LOGS), folder.path().file_name()) {
+        (Some(logs), Some(name)) => Path::new(&logs).join(name).with_extension("log"),
+        _ => folder.path().join("audit.log"),
     }
 }
 

@@ -106,8 +106,7 @@ impl World {
     /// The same on a control plane of the test's own that has the CRDs. The operator's account is in a namespace of its
     /// own and has its rights in the whole cluster, as `deploy/` gives them.
     pub async fn on(name: &str, plane: Arc<ControlPlane>) -> anyhow::Result<Self> {
-        let mut world = Self::ungranted(name, plane, graph_simulator::Options::default()).await?;
-        OPERATOR.clone_into(&mut world.operator_namespace);
+        let world = Self::without_rights_on(name, plane).await?;
         let file = |name: &str| checkout().join("deploy").join(name).display().to_string();
         let args = ["apply", "-f", &file("namespace.yaml"), "-f", &file("rbac.yaml")];
         world.plane.kubectl_ok(&args).await?;
@@ -119,6 +118,33 @@ impl World {
     pub async fn without_rights(name: &str) -> anyhow::Result<Self> {
         let plane = install_crds().await?;
         Self::ungranted(name, Arc::clone(plane), graph_simulator::Options::default()).await
+    }
+
+    /// The same on a control plane of the test's own that has the CRDs. The account is to be in a namespace of its own,
+    /// [`OPERATOR`].
+    pub async fn without_rights_on(name: &str, plane: Arc<ControlPlane>) -> anyhow::Result<Self> {
+        let mut world = Self::ungranted(name, plane, graph_simulator::Options::default()).await?;
+        OPERATOR.clone_into(&mut world.operator_namespace);
+        Ok(world)
+    }
+
+    /// A simulator of this tenant and app for a control plane that has nothing yet. The namespaces are those that
+    /// `deploy/` names: they have to come to be, and the operator's account with its rights, before it is started.
+    pub async fn of_deploy(plane: Arc<ControlPlane>, tenant: &str, client_id: &str) -> anyhow::Result<Self> {
+        let simulator = Simulator::start(graph_simulator::Options::default())?;
+        simulator.control().add_tenant(tenant);
+        let app = App::with_secret(CLIENT_SECRET).roles([WRITE_ROLE]);
+        simulator.control().add_app(tenant, client_id, app);
+        Ok(Self {
+            admin: plane.admin_client().await?,
+            plane,
+            namespace: "contoso".to_owned(),
+            operator_namespace: OPERATOR.to_owned(),
+            simulator,
+            tenant: tenant.to_owned(),
+            client_id: client_id.to_owned(),
+            running: None,
+        })
     }
 
     async fn ungranted(

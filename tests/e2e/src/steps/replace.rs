@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{WAIT, operator_release};
 use crate::cluster::{OPERATORS, RELEASE, TENANT};
 use crate::edits::Edits;
-use crate::stage::{PATIENCE, Stage, uid};
+use crate::stage::{CLIENT_ID, PATIENCE, Stage, TENANT_ID, uid};
 
 /// The pod is another one than before, and it is the only one.
 async fn replaced(stage: &Stage<'_>, before: &str) -> Result<()> {
@@ -34,9 +34,18 @@ pub(super) async fn by_one_that_reaches_no_graph(stage: &Stage<'_>) -> Result<()
     let nowhere = format!("http://{}:1", stage.address);
     let proxy = json!([{"name": "HTTPS_PROXY", "value": nowhere}]);
     operator_release(stage, "upgrade", &[&format!("--set-json=extraEnv={proxy}")]).await?;
+    // One that was connected is taken for unknown after a while; a new one tells at once.
+    let connection = json!({
+        "apiVersion": "intune.msgraph.dev/v1alpha1", "kind": "GraphConnection",
+        "metadata": {"name": "fresh", "namespace": TENANT},
+        "spec": {
+            "tenantId": TENANT_ID, "clientId": CLIENT_ID, "auth": {"clientSecret": {"secretRef": {"name": "graph"}}},
+        },
+    });
+    stage.cluster.apply(&connection.to_string()).await?;
     let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")]}"#;
     let told = wait_for("the connection to tell", PATIENCE, async || {
-        let args = ["-n", TENANT, "get", "gconn/contoso", "-o", path];
+        let args = ["-n", TENANT, "get", "gconn/fresh", "-o", path];
         let condition = stage.cluster.kubectl.ok(&args).await?;
         ensure!(condition.contains("GraphUnavailable"), "{condition}");
         Ok(condition)
@@ -45,7 +54,7 @@ pub(super) async fn by_one_that_reaches_no_graph(stage: &Stage<'_>) -> Result<()
     let pod = stage.cluster.operator().await?;
     stage
         .story
-        .step("An operator that reaches no Graph is ready all the same, and its connection tells why it is not");
+        .step("An operator that reaches no Graph is ready all the same, and the connection tells why it is not");
     tell(&told);
 
     let edits = Edits::of_jamf(stage);
@@ -55,6 +64,20 @@ pub(super) async fn by_one_that_reaches_no_graph(stage: &Stage<'_>) -> Result<()
         .await?;
     replaced(stage, uid(&pod)?).await?;
     let told = edits.arrive(stage).await?;
+    let args = [
+        "-n",
+        TENANT,
+        "wait",
+        "--for=condition=Ready",
+        "gconn/fresh",
+        "--timeout=90s",
+    ];
+    stage.cluster.kubectl.ok(&args).await?;
+    stage
+        .cluster
+        .kubectl
+        .ok(&["-n", TENANT, "delete", "gconn/fresh"])
+        .await?;
     stage.story.step("helm rollback --wait brings the one before back");
     tell(&told);
     Ok(())

@@ -1,7 +1,7 @@
 # `make` alone prints what there is. Nothing here reaches further than cargo's and Go's own registries, but for
 # `test-contracts`, which has packages of npm and PyPI too.
 .DEFAULT_GOAL := help
-.PHONY: help build image crds reference argocd control-plane lint test test-contracts test-image fuzz demo bench bench-throttle bench-image clean
+.PHONY: help build image crds reference argocd control-plane lint test test-contracts test-image fuzz demo e2e bench bench-throttle bench-image clean
 
 CARGO ?= cargo
 DENY := 0.20.2
@@ -109,6 +109,13 @@ demo: ## Watch one partner being synced, on a simulator of Graph; HOLD=1 keeps i
 	$(CARGO) build --locked --workspace --bins
 	@tests/control-plane/ensure >/dev/null
 	@$(if $(HOLD),$(leash) sh -c 'set -m 2>/dev/null; "$$@"; exit $$?' hold) $(leash) '$(target)/debug/demo'
+
+# The image is built where the node is made here; another cluster has its own. The program says what is missing.
+e2e: ## Install image and chart on a node with real pods (root, Linux) or on any cluster; upgrade, kill, uninstall
+	$(CARGO) build --locked --workspace --bins
+	@[ -z "$$E2E_IMAGE" ] && [ "$$(id -u)" -ne 0 ] || { tests/control-plane/ensure && tests/helm/ensure; } >/dev/null
+	@[ -n "$$E2E_IMAGE" ] || [ "$$(id -u)" -ne 0 ] || { tests/node/ensure >/dev/null && $(MAKE) --no-print-directory image; }
+	@$(leash) '$(target)/debug/e2e' '$(target)/image/image.tar'
 
 # The operator alone, so that no other package's features get into it. Fat LTO takes its minutes.
 bench: ## Measure the release build: prints the table of README.md; BENCH_ONLY=name takes some of its measures

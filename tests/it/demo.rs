@@ -6,14 +6,11 @@
 #[path = "demo/stage.rs"]
 mod stage;
 
-use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use harness::{ControlPlane, Options, PATIENCE, wait_for};
+use harness::{ControlPlane, Interrupt, Options, PATIENCE, Story, tell, wait_for};
 use serde_json::{Value, json};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use stage::{Stage, Tenant, ago};
 
@@ -56,7 +53,7 @@ async fn demonstrate(hold: bool) -> Result<ExitCode> {
     // Paths in the commands that are shown are those of the README.
     std::env::set_current_dir(harness::checkout()).context("the checkout is gone")?;
     let mut interrupt = Interrupt::new()?;
-    let story = Story(Instant::now());
+    let story = Story::begin();
     let stage = tokio::select! {
         stage = play(&story) => stage?,
         () = interrupt.received() => {
@@ -229,28 +226,6 @@ async fn silence(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What happens, and when.
-struct Story(Instant);
-
-impl Story {
-    /// One line for a step that is done.
-    fn step(&self, what: &str) {
-        say(&format!("[{:5.1}s] {what}", self.0.elapsed().as_secs_f32()));
-    }
-}
-
-/// What there is to see of a step, indented.
-fn tell(text: &str) {
-    for line in text.trim_end().lines() {
-        say(format!("         {line}").trim_end());
-    }
-}
-
-/// A reader who has gone away stops nothing.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
 /// Runs kubectl; gives the command as one would type it, and what it printed.
 async fn kubectl(plane: &ControlPlane, args: &[&str]) -> Result<String> {
     let output = plane.kubectl_ok(args).await?;
@@ -264,24 +239,4 @@ async fn kubectl(plane: &ControlPlane, args: &[&str]) -> Result<String> {
         .map(quoted)
         .collect();
     Ok(format!("$ kubectl {}\n{output}", typed.join(" ")))
-}
-
-/// Ctrl-c, a terminal that is closed, or a polite kill.
-struct Interrupt([Signal; 3]);
-
-impl Interrupt {
-    fn new() -> Result<Self> {
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let [first, second, third] = kinds.map(signal);
-        Ok(Self([first?, second?, third?]))
-    }
-
-    async fn received(&mut self) {
-        let [first, second, third] = &mut self.0;
-        tokio::select! {
-            _ = first.recv() => {}
-            _ = second.recv() => {}
-            _ = third.recv() => {}
-        }
-    }
 }

@@ -5,11 +5,12 @@
 //! - [`Proxy`]: a forward proxy, which can refuse, cut and go silent;
 //! - [`Kind`]: the kinds of `auth`, and all that a connection by each of them takes;
 //! - [`Process`]: a program that is killed when it is dropped and when the test process dies;
-//! - [`Helm`]: the program that users install the chart with;
+//! - [`Kubectl`], [`Helm`]: the programs that users install things with;
 //! - [`argocd`]: what Argo CD makes of an object; [`ArgoCd`]: Argo CD at work on a cluster;
 //! - [`kstatus`]: what Helm 4 and Flux take an object for;
 //! - [`wait_for`]: polls a condition until a deadline; there is no other way to wait here;
-//! - [`Scratch`]: a folder that goes away.
+//! - [`Scratch`]: a folder that goes away;
+//! - [`Story`]: what a program of many steps prints of them.
 
 #[path = "harness/access.rs"]
 mod access;
@@ -29,6 +30,8 @@ mod federation;
 mod helm;
 #[path = "harness/kstatus.rs"]
 mod kstatus;
+#[path = "harness/kubectl.rs"]
+mod kubectl;
 #[path = "harness/looks.rs"]
 mod looks;
 #[path = "harness/objects.rs"]
@@ -39,11 +42,14 @@ mod process;
 mod proxy;
 #[path = "harness/scratch.rs"]
 mod scratch;
+#[path = "harness/story.rs"]
+mod story;
 #[path = "harness/wait.rs"]
 mod wait;
 #[path = "harness/world.rs"]
 mod world;
 
+pub use access::client;
 pub use argocd::{ArgoCd, argocd, argocd_customizations};
 pub use certificates::{Authority, Identity};
 pub use control_plane::{AUDIT_LOGS, ControlPlane, Options, ensured};
@@ -52,10 +58,12 @@ pub use credentials::{Kind, Proofs, auth, tls};
 pub use federation::AUDIENCE;
 pub use helm::{Helm, yaml_documents};
 pub use kstatus::{Kstatus, kstatus};
+pub use kubectl::Kubectl;
 pub use objects::merge;
 pub use process::{Process, free_port, leashed};
 pub use proxy::{Proxy, Tunnel};
 pub use scratch::Scratch;
+pub use story::{Interrupt, Story, tell};
 pub use wait::{Observation, wait_for};
 pub use world::{CLIENT_SECRET, NEVER, OPERATOR, P1, PATIENCE, WRITE_ROLE, World, checkout};
 

@@ -53,7 +53,7 @@ impl Front {
     /// Listens on a free port. What is behind is named later, by [`Self::set_behind`]: it has to know this address first.
     pub(crate) async fn open() -> Result<Self> {
         let authority = Authority::new()?;
-        let identity = authority.server()?;
+        let identity = authority.server(&[])?;
         let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
         let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -106,7 +106,7 @@ impl Server {
         let parts = Parts::get().await?;
         let folder = Scratch::new()?;
         let authority = Authority::new()?;
-        let identity = authority.server()?;
+        let identity = authority.server(&[])?;
         harness::merge(
             &mut settings,
             json!({"parts": parts.0, "certificate": identity.certificate, "key": identity.key}),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use graph_simulator::{App, Control, Request, Simulator};
-use harness::{ControlPlane, OPERATOR, PATIENCE, Process, Scratch, WRITE_ROLE, free_port, leashed, wait_for};
+use harness::{
+    ControlPlane, OPERATOR, PATIENCE, Process, Scratch, Story, WRITE_ROLE, free_port, leashed, tell, wait_for,
+};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Api;
@@ -15,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::{NAMESPACE, PARTNER, Story, kubectl, tell};
+use crate::{NAMESPACE, PARTNER, kubectl};
 
 /// What the examples in `deploy/` name, so that the simulator has the same.
 pub(crate) struct Tenant {

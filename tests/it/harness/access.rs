@@ -1,27 +1,25 @@
 //! Ways into a control plane: clients, kubeconfigs, tokens and kubectl.
 
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
-use tokio::time::timeout;
 
 use crate::control_plane::ControlPlane;
-
-/// kubectl waits for ever on a paused API server.
-const KUBECTL_LIMIT: Duration = Duration::from_secs(120);
+use crate::kubectl::Kubectl;
 
 /// A client by a kubeconfig, for the runtime that runs now.
-pub(crate) async fn client(kubeconfig: &Path) -> Result<Client> {
+///
+/// # Errors
+/// If the kubeconfig cannot be read.
+pub async fn client(kubeconfig: &Path) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     // kube takes HTTPS_PROXY from the environment; 127.0.0.1 is never behind one.
@@ -68,6 +66,16 @@ impl ControlPlane {
         client(&self.service_account_kubeconfig(namespace, name).await?).await
     }
 
+    /// kubectl as the administrator.
+    #[must_use]
+    pub fn as_admin(&self) -> Kubectl {
+        Kubectl::new(
+            &self.setup.binaries,
+            &self.admin_kubeconfig(),
+            &self.setup.file("kubectl-cache"),
+        )
+    }
+
     /// Runs kubectl, as the administrator unless `args` name another kubeconfig. That it fails is no error.
     ///
     /// # Errors
@@ -81,27 +89,7 @@ impl ControlPlane {
     /// # Errors
     /// If it cannot be run, or does not end within two minutes.
     pub async fn kubectl_with_input(&self, args: &[&str], input: &str) -> Result<Output> {
-        let mut child = tokio::process::Command::new(self.setup.binaries.join("kubectl"))
-            .args(args)
-            .env("KUBECONFIG", self.admin_kubeconfig())
-            // What kubectl remembers of a server goes by its address, and ports come again.
-            .env("KUBECACHEDIR", self.setup.file("kubectl-cache"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("kubectl cannot be started")?;
-        let mut stdin = child.stdin.take().context("kubectl has no standard input")?;
-        let feed = async move {
-            // kubectl may refuse its arguments and end before it reads; its answer says more than a broken pipe.
-            let _ = stdin.write_all(input.as_bytes()).await;
-        };
-        let both = async { tokio::join!(feed, child.wait_with_output()).1 };
-        let output = timeout(KUBECTL_LIMIT, both)
-            .await
-            .with_context(|| format!("kubectl {} did not end within {KUBECTL_LIMIT:?}", args.join(" ")))?;
-        output.context("kubectl cannot be waited for")
+        self.as_admin().run(args, input).await
     }
 
     /// Runs kubectl and gives what it wrote to standard output.
@@ -110,6 +98,14 @@ impl ControlPlane {
     /// If it fails; with what it wrote to standard error.
     pub async fn kubectl_ok(&self, args: &[&str]) -> Result<String> {
         self.kubectl_ok_with_input(args, "").await
+    }
+
+    /// Runs kubectl with `input` as its standard input and gives what it wrote to standard output.
+    ///
+    /// # Errors
+    /// If it fails; with what it wrote to standard error.
+    pub async fn kubectl_ok_with_input(&self, args: &[&str], input: &str) -> Result<String> {
+        self.as_admin().ok_with_input(args, input).await
     }
 
     /// Runs the commands that a message ends with, `kubectl … && kubectl …`, as they stand there, and gives the
@@ -127,21 +123,5 @@ impl ControlPlane {
             self.kubectl_ok(&args).await?;
         }
         Ok(commands)
-    }
-
-    /// Runs kubectl with `input` as its standard input and gives what it wrote to standard output.
-    ///
-    /// # Errors
-    /// If it fails; with what it wrote to standard error.
-    pub async fn kubectl_ok_with_input(&self, args: &[&str], input: &str) -> Result<String> {
-        let output = self.kubectl_with_input(args, input).await?;
-        ensure!(
-            output.status.success(),
-            "kubectl {}: {}: {}",
-            args.join(" "),
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        );
-        Ok(String::from_utf8(output.stdout)?)
     }
 }

@@ -1,5 +1,6 @@
 //! The certificates of a control plane, or of a server of a test's own: P-256 throughout, by a root that lives as long.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
@@ -18,6 +19,12 @@ pub struct Identity {
 
 /// The root that signs a server's certificate and its users'.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Authority")
+    }
+}
 
 impl Authority {
     /// A fresh root.
@@ -40,11 +47,11 @@ impl Authority {
         self.0.pem()
     }
 
-    /// For a server on this machine, by any of the names that a client in a cluster would use too.
+    /// For a server on this machine, by any of the names that a client in a cluster would use too, and at these addresses.
     ///
     /// # Errors
     /// If no key can be made.
-    pub fn server(&self) -> Result<Identity> {
+    pub fn server(&self, addresses: &[IpAddr]) -> Result<Identity> {
         let names = [
             "localhost",
             "kubernetes",
@@ -52,9 +59,9 @@ impl Authority {
             "kubernetes.default.svc",
         ];
         let mut params = CertificateParams::new(names.map(str::to_owned))?;
-        for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 0, 0, 1)] {
-            params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(address)));
-        }
+        let usual = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 0, 0, 1)].map(IpAddr::V4);
+        let addresses = usual.iter().chain(addresses).copied().map(SanType::IpAddress);
+        params.subject_alt_names.extend(addresses);
         params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(params)

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,12 +41,15 @@ pub struct Options {
     pub controller_manager: bool,
     /// More flags for kube-apiserver, after the usual ones.
     pub api_server_flags: Vec<String>,
+    /// Makes it one for nodes with pods: it listens at this address of the machine, which pods reach, and only there, and
+    /// does all that a cluster's API server does by default. Absent: see [`ControlPlane`].
+    pub node_address: Option<Ipv4Addr>,
 }
 
 /// A control plane of the test's own, on free ports of 127.0.0.1. It is killed, and its folder removed, on drop.
 ///
-/// Users are told apart by RBAC as in any cluster. `ServiceAccount` admission is off: a pod needs no account, and no
-/// namespace gets one unless `kube-controller-manager` runs.
+/// Users are told apart by RBAC as in any cluster. Unless it is one for nodes, `ServiceAccount` admission is off: a pod
+/// needs no account, and no namespace gets one unless `kube-controller-manager` runs.
 #[derive(Debug)]
 pub struct ControlPlane {
     // Dropped in this order: nobody outlives what it talks to, and the folder goes last.
@@ -66,6 +70,7 @@ pub(crate) struct Setup {
     pub(crate) url: String,
     etcd_url: String,
     ca_pem: String,
+    authority: Authority,
 }
 
 impl ControlPlane {
@@ -124,7 +129,7 @@ impl ControlPlane {
         Ok(this)
     }
 
-    /// Where the API server listens: `https://127.0.0.1:PORT`. The issuer of its ServiceAccount tokens is this and a slash.
+    /// Where the API server listens: `https://ADDRESS:PORT`. The issuer of its ServiceAccount tokens is this and a slash.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.setup.url
@@ -140,6 +145,20 @@ impl ControlPlane {
     #[must_use]
     pub fn admin_kubeconfig(&self) -> PathBuf {
         self.setup.file("admin.kubeconfig")
+    }
+
+    /// A kubeconfig for a user whose certificate names this group; each user's is in a file of this name.
+    ///
+    /// # Errors
+    /// If no certificate can be made or written.
+    pub fn user_kubeconfig(&self, file: &str, user: &str, group: &str) -> Result<PathBuf> {
+        self.setup.certify(file, user, group)
+    }
+
+    /// The folder of kube-apiserver, kubectl and the other programs of the control plane.
+    #[must_use]
+    pub fn binaries(&self) -> &Path {
+        &self.setup.binaries
     }
 
     /// Where the API server writes an event for each request.
@@ -287,7 +306,8 @@ impl ControlPlane {
 impl Setup {
     fn new(options: Options, binaries: PathBuf) -> Result<Self> {
         let authority = Authority::new()?;
-        let port = free_port()?;
+        let (port, address) = (free_port()?, options.node_address.unwrap_or(Ipv4Addr::LOCALHOST));
+        let server = authority.server(&[IpAddr::V4(address)])?;
         let folder = Scratch::new()?;
         let this = Self {
             options,
@@ -295,12 +315,11 @@ impl Setup {
             audit_log: audit_log_for(&folder),
             folder,
             port,
-            url: format!("https://127.0.0.1:{port}"),
+            url: format!("https://{address}:{port}"),
             etcd_url: format!("http://127.0.0.1:{}", free_port()?),
             ca_pem: authority.pem(),
+            authority,
         };
-        let server = authority.server()?;
-        let admin = authority.client("admin", "system:masters")?;
         let accounts = certificates::key()?;
         // `RequestReceived` says nothing that the next stage does not say too.
         let policy = json!({
@@ -313,20 +332,23 @@ impl Setup {
             ("ca.pem", &this.ca_pem),
             ("server.pem", &server.certificate),
             ("server.key", &server.key),
-            ("admin.pem", &admin.certificate),
-            ("admin.key", &admin.key),
             ("accounts.key", &accounts.serialize_pem()),
             ("accounts.pub", &accounts.public_key_pem()),
             ("audit.json", &policy.to_string()),
         ] {
             fs::write(this.file(name), content).with_context(|| format!("{name} cannot be written"))?;
         }
-        let user = json!({
-            "client-certificate": this.file("admin.pem"),
-            "client-key": this.file("admin.key"),
-        });
-        this.write_kubeconfig("admin.kubeconfig", &user, "default")?;
+        this.certify("admin", "admin", "system:masters")?;
         Ok(this)
+    }
+
+    /// Writes FILE.pem, FILE.key and FILE.kubeconfig, for a user by a certificate.
+    fn certify(&self, file: &str, user: &str, group: &str) -> Result<PathBuf> {
+        let identity = self.authority.client(user, group)?;
+        let (certificate, key) = (self.file(&format!("{file}.pem")), self.file(&format!("{file}.key")));
+        fs::write(&certificate, identity.certificate).and_then(|()| fs::write(&key, identity.key))?;
+        let user = json!({"client-certificate": certificate, "client-key": key});
+        self.write_kubeconfig(&format!("{file}.kubeconfig"), &user, "default")
     }
 
     /// A file in the control plane's folder.
@@ -373,28 +395,47 @@ impl Setup {
         let file = |name| self.file(name).display().to_string();
         let mut flags = vec![
             format!("--etcd-servers={}", self.etcd_url),
-            "--bind-address=127.0.0.1".to_owned(),
-            "--advertise-address=127.0.0.1".to_owned(),
             format!("--secure-port={}", self.port),
             format!("--cert-dir={}", file("api-server")),
             format!("--tls-cert-file={}", file("server.pem")),
             format!("--tls-private-key-file={}", file("server.key")),
             format!("--client-ca-file={}", file("ca.pem")),
-            "--authorization-mode=RBAC".to_owned(),
             "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
             format!("--service-account-issuer={}/", self.url),
             format!("--service-account-key-file={}", file("accounts.pub")),
             format!("--service-account-signing-key-file={}", file("accounts.key")),
-            "--disable-admission-plugins=ServiceAccount".to_owned(),
-            "--endpoint-reconciler-type=none".to_owned(),
             "--allow-privileged=true".to_owned(),
             format!("--audit-policy-file={}", file("audit.json")),
             format!("--audit-log-path={}", self.audit_log.display()),
             // Megabytes. A log that was rotated would lose its beginning to `audit_events`.
             "--audit-log-maxsize=4096".to_owned(),
         ];
+        flags.extend(self.reach());
         flags.extend_from_slice(&self.options.api_server_flags);
         self.spawn("kube-apiserver", &flags)
+    }
+
+    /// The flags that depend on whether there are nodes.
+    fn reach(&self) -> Vec<String> {
+        let Some(address) = self.options.node_address else {
+            return vec![
+                "--bind-address=127.0.0.1".to_owned(),
+                "--advertise-address=127.0.0.1".to_owned(),
+                "--authorization-mode=RBAC".to_owned(),
+                "--disable-admission-plugins=ServiceAccount".to_owned(),
+                "--endpoint-reconciler-type=none".to_owned(),
+            ];
+        };
+        vec![
+            format!("--bind-address={address}"),
+            format!("--advertise-address={address}"),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            "--enable-admission-plugins=NodeRestriction".to_owned(),
+            format!("--kubelet-client-certificate={}", self.file("admin.pem").display()),
+            format!("--kubelet-client-key={}", self.file("admin.key").display()),
+            // A node's name is in no DNS.
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        ]
     }
 
     fn spawn_controller_manager(&self) -> Result<Process> {

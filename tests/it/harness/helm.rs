@@ -29,7 +29,7 @@ impl Helm {
     /// # Errors
     /// If the program is not here and cannot be built.
     pub async fn alone() -> Result<Self> {
-        Self::with(Path::new("/dev/null")).await
+        Self::by(Path::new("/dev/null")).await
     }
 
     /// Helm as the administrator of a control plane.
@@ -37,10 +37,14 @@ impl Helm {
     /// # Errors
     /// If the program is not here and cannot be built.
     pub async fn on(plane: &ControlPlane) -> Result<Self> {
-        Self::with(&plane.admin_kubeconfig()).await
+        Self::by(&plane.admin_kubeconfig()).await
     }
 
-    async fn with(kubeconfig: &Path) -> Result<Self> {
+    /// Helm by a kubeconfig.
+    ///
+    /// # Errors
+    /// If the program is not here and cannot be built.
+    pub async fn by(kubeconfig: &Path) -> Result<Self> {
         static PROGRAM: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
 
         let program = PROGRAM.get_or_init(async || {

@@ -1,6 +1,7 @@
 //! The simulator as a program: for demonstrations, benches and tests in other languages.
 
 use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use graph_simulator::{Options, ServiceOwned, Simulator, Throttling, TokenStyle};
 #[command(version, about)]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Arguments {
+    /// Where all of it listens.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    address: IpAddr,
     /// Port of Graph (TLS); 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     graph_port: u16,
@@ -70,6 +74,7 @@ struct Arguments {
 impl Arguments {
     fn options(&self) -> Options {
         Options {
+            address: self.address,
             graph_port: self.graph_port,
             entra_port: self.entra_port,
             control_port: self.control_port,

@@ -1,5 +1,6 @@
 //! What a test or a demo may choose before the simulator starts.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// How an access token looks to the client.
@@ -46,6 +47,8 @@ pub enum Throttling {
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "switches, each by itself")]
 pub struct Options {
+    /// Where all of it listens: 127.0.0.1, or an address of this machine that pods reach.
+    pub address: IpAddr,
     /// Port of Graph; 0 takes a free one.
     pub graph_port: u16,
     /// Port of Entra; 0 takes a free one.
@@ -90,6 +93,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             graph_port: 0,
             entra_port: 0,
             control_port: 0,

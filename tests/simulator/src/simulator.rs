@@ -1,6 +1,6 @@
 //! Starting and stopping.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -33,7 +33,7 @@ struct Started {
 }
 
 impl Simulator {
-    /// Starts Graph, Entra, the metadata service and the control interface on 127.0.0.1. May be called from anywhere.
+    /// Starts Graph, Entra, the metadata service and the control interface. May be called from anywhere.
     pub fn start(options: Options) -> anyhow::Result<Self> {
         let (report, started) = std::sync::mpsc::channel();
         let (stop, stopping) = oneshot::channel();
@@ -63,19 +63,19 @@ impl Simulator {
         })
     }
 
-    /// Root of Graph, `https://127.0.0.1:PORT`, without `/v1.0`.
+    /// Root of Graph, `https://ADDRESS:PORT`, without `/v1.0`.
     #[must_use]
     pub fn graph_endpoint(&self) -> &str {
         &self.shared.endpoints.graph
     }
 
-    /// The authority host, `https://127.0.0.1:PORT`.
+    /// The authority host, `https://ADDRESS:PORT`.
     #[must_use]
     pub fn authority_host(&self) -> &str {
         &self.shared.endpoints.authority
     }
 
-    /// The metadata service of the node, `http://127.0.0.1:PORT`.
+    /// The metadata service of the node, `http://ADDRESS:PORT`.
     #[must_use]
     pub fn metadata_endpoint(&self) -> &str {
         &self.shared.endpoints.metadata
@@ -115,12 +115,12 @@ fn set_up(options: &Options) -> anyhow::Result<(tokio::runtime::Runtime, Started
         .thread_name("graph-simulator")
         .enable_all()
         .build()?;
-    let identity = Identity::generate(options.http2)?;
+    let identity = Identity::generate(options.http2, options.address)?;
     let entered = runtime.enter();
-    let (graph, graph_address) = bind(options.graph_port)?;
-    let (entra, entra_address) = bind(options.entra_port)?;
-    let (control, control_address) = bind(options.control_port)?;
-    let (metadata, metadata_address) = bind(options.metadata_port)?;
+    let (graph, graph_address) = bind((options.address, options.graph_port).into())?;
+    let (entra, entra_address) = bind((options.address, options.entra_port).into())?;
+    let (control, control_address) = bind((options.address, options.control_port).into())?;
+    let (metadata, metadata_address) = bind((options.address, options.metadata_port).into())?;
     let endpoints = name(options, graph_address, entra_address, control_address, metadata_address);
     let shared = Arc::new(Shared::new(
         options,
@@ -177,9 +177,8 @@ fn name(
     }
 }
 
-fn bind(port: u16) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .with_context(|| format!("cannot listen on 127.0.0.1:{port}"))?;
+fn bind(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     Ok((TcpListener::from_std(listener)?, address))

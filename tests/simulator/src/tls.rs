@@ -1,14 +1,16 @@
 //! A certificate authority that lives as long as the simulator, and the server's side of TLS.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// What the server's certificate is good for: this machine, and Graph and the authority of each cloud.
+/// What the server's certificate is good for beside its address: this machine, and Graph and the authority of each cloud.
 const NAMES: [&str; 10] = [
     "localhost",
     "127.0.0.1",
@@ -29,7 +31,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    pub(crate) fn generate(http2: bool) -> anyhow::Result<Self> {
+    pub(crate) fn generate(http2: bool, address: IpAddr) -> anyhow::Result<Self> {
         let mut authority = CertificateParams::new(Vec::<String>::new())?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -41,6 +43,7 @@ impl Identity {
         let issuer = Issuer::new(authority, authority_key);
 
         let mut leaf = CertificateParams::new(NAMES.map(str::to_owned))?;
+        leaf.subject_alt_names.push(SanType::IpAddress(address));
         leaf.distinguished_name.push(DnType::CommonName, "localhost");
         leaf.use_authority_key_identifier_extension = true;
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -1,0 +1,128 @@
+//! A cluster as its users have it: by kubectl and Helm.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use compliance_partner_operator::api::ComplianceManagementPartner;
+use harness::{Helm, Kubectl, checkout};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, Client};
+
+use crate::node::Node;
+
+/// The namespace of the operator.
+pub(crate) const OPERATORS: &str = "compliance-partner-operator";
+
+/// The namespace of the connection and the partner.
+pub(crate) const TENANT: &str = "contoso";
+
+/// The operator's release, and all that it has in the cluster.
+pub(crate) const RELEASE: &str = "compliance-partner-operator";
+
+/// How the chart names the operator's pods.
+const PODS: &str = "app.kubernetes.io/name=compliance-partner-operator";
+
+/// See the module.
+pub(crate) struct Cluster {
+    pub(crate) kubectl: Kubectl,
+    pub(crate) helm: Helm,
+    client: Client,
+}
+
+/// An image by its name.
+pub(crate) struct Image {
+    pub(crate) repository: String,
+    pub(crate) tag: String,
+}
+
+impl Image {
+    /// # Errors
+    /// If it has no tag: the chart takes both.
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        let (repository, tag) = name
+            .rsplit_once(':')
+            .filter(|(_, tag)| !tag.contains('/'))
+            .with_context(|| format!("the image {name} has no tag"))?;
+        Ok(Self {
+            repository: repository.to_owned(),
+            tag: tag.to_owned(),
+        })
+    }
+}
+
+impl Cluster {
+    pub(crate) async fn new(kubectl: Kubectl, kubeconfig: &Path) -> Result<Self> {
+        Ok(Self {
+            kubectl,
+            helm: Helm::by(kubeconfig).await?,
+            client: harness::client(kubeconfig).await?,
+        })
+    }
+
+    pub(crate) fn partners(&self) -> Api<ComplianceManagementPartner> {
+        Api::namespaced(self.client.clone(), TENANT)
+    }
+
+    /// The operator's pods that are not on their way out.
+    pub(crate) async fn operators(&self) -> Result<Vec<Pod>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), OPERATORS);
+        let mut pods = pods.list(&ListParams::default().labels(PODS)).await?.items;
+        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+        Ok(pods)
+    }
+
+    /// The one pod of the operator, which is ready.
+    pub(crate) async fn operator(&self) -> Result<Pod> {
+        let mut pods = self.operators().await?;
+        let count = pods.len();
+        let pod = pods.pop().filter(|_| count == 1);
+        let pod = pod.with_context(|| format!("{count} pods of the operator"))?;
+        let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let mut ready = conditions.filter(|condition| condition.type_ == "Ready" && condition.status == "True");
+        ready.next().context("the operator's pod is not ready")?;
+        Ok(pod)
+    }
+
+    /// Kubernetes' objects in YAML, as somebody applies them.
+    pub(crate) async fn apply(&self, objects: &str) -> Result<String> {
+        self.kubectl.ok_with_input(&["apply", "-f", "-"], objects).await
+    }
+
+    /// Runs Helm on a release in its namespace.
+    pub(crate) async fn helm(&self, verb: &str, release: &str, namespace: &str, args: &[&str]) -> Result<String> {
+        self.helm
+            .ok(&[&[verb, release][..], args, &["--namespace", namespace]].concat())
+            .await
+    }
+
+    /// What one would look at after a failure.
+    pub(crate) async fn state(&self, node: &Node) -> String {
+        let mut state = Vec::new();
+        for args in [
+            &["get", "pods,cmp,gconn", "-A", "-o", "wide"][..],
+            &["-n", OPERATORS, "describe", "pods"],
+            &["-n", OPERATORS, "logs", "-l", PODS, "--tail=40"],
+            &["-n", TENANT, "describe", "gconn,cmp"],
+        ] {
+            let seen = self
+                .kubectl
+                .ok(args)
+                .await
+                .unwrap_or_else(|error| format!("{error:#}\n"));
+            state.push(format!("--- kubectl {}\n{seen}", args.join(" ")));
+        }
+        state.push(node.log_tails());
+        state.join("")
+    }
+}
+
+/// The chart that users install.
+pub(crate) fn chart() -> String {
+    checkout().join("deploy/chart").display().to_string()
+}
+
+/// A chart such as users have of their own resources.
+pub(crate) fn tenant_chart() -> String {
+    checkout().join("tests/e2e/tenant").display().to_string()
+}

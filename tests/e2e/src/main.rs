@@ -1,0 +1,101 @@
+//! `make e2e`: image and chart as their users meet them, with Helm and kubectl, on a real node with real pods. Microsoft
+//! alone is simulated, at an address of this machine that the pods reach.
+//!
+//! As root on Linux the node is made for the purpose, in namespaces of its own, and is gone when this ends; nothing of the
+//! machine is changed. Anyone can have any other cluster in its place:
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `E2E_IMAGE` | the operator's image, by a name with a tag that the cluster can pull or has; its being set asks for a cluster of the user's own, by `KUBECONFIG` |
+//! | `E2E_ADDRESS` | an IPv4 address of this machine that the pods of that cluster reach |
+//!
+//! It ends with 0 if every step held, and with 1 otherwise; with 2 where there is neither root nor a cluster.
+
+mod cluster;
+mod edits;
+mod enclosure;
+mod node;
+mod process;
+mod stage;
+mod steps;
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use harness::{Interrupt, Kubectl, Scratch, Story, ensured};
+
+use cluster::{Cluster, Image};
+use node::Node;
+
+/// What to do where no node can be made.
+const WITHOUT_ROOT: &str = "\
+e2e: a node with pods takes Linux and root: sudo make e2e
+     Or name a cluster that you may install CustomResourceDefinitions in, the image, and this machine as the pods reach it:
+     KUBECONFIG=… E2E_IMAGE=registry.example/compliance-partner-operator:0.1.0 E2E_ADDRESS=192.0.2.1 make e2e";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let outcome = match (args.next().as_deref(), args.next(), args.next()) {
+        (Some(enclosure::INSIDE), Some(folder), Some(image)) => inside(Path::new(&folder), Path::new(&image)),
+        (Some(archive), None, None) => outside(Path::new(archive)),
+        _ => Err(anyhow::anyhow!("usage: e2e IMAGE.tar")),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("\ne2e: failed: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Chooses the cluster. `archive`: the operator's image, for a node that is made here.
+fn outside(archive: &Path) -> Result<ExitCode> {
+    if let Some(image) = std::env::var("E2E_IMAGE").ok().filter(|image| !image.is_empty()) {
+        return elsewhere(&Image::named(&image)?);
+    }
+    if !cfg!(target_os = "linux") || !rustix::process::geteuid().is_root() {
+        eprintln!("{WITHOUT_ROOT}");
+        return Ok(ExitCode::from(2));
+    }
+    enclosure::enter(archive)
+}
+
+/// All steps, on a cluster of the user's own.
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn elsewhere(image: &Image) -> Result<ExitCode> {
+    let address = std::env::var("E2E_ADDRESS").context("E2E_ADDRESS is not set: an address of this machine")?;
+    let address: Ipv4Addr = address.parse().with_context(|| format!("E2E_ADDRESS is {address}"))?;
+    let kubeconfig = std::env::var("KUBECONFIG").context("KUBECONFIG is not set: the cluster's")?;
+    let story = Story::begin();
+    let folder = Scratch::new()?;
+    let kubectl = Kubectl::new(&ensured("control-plane").await?, Path::new(&kubeconfig), folder.path());
+    let cluster = Cluster::new(kubectl, Path::new(&kubeconfig)).await?;
+    uninterrupted(steps::all(&story, &cluster, address, image, None)).await
+}
+
+/// All steps, on a node that is made here: this process is inside of the enclosure.
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn inside(folder: &Path, archive: &Path) -> Result<ExitCode> {
+    let story = Story::begin();
+    let whole = async {
+        let node = Node::start(&story, folder, archive).await?;
+        let cluster = Cluster::new(node.plane.as_admin(), &node.plane.admin_kubeconfig()).await?;
+        let image = Image::named(&node::operator_image())?;
+        let outcome = steps::all(&story, &cluster, node::ADDRESS, &image, Some(&node)).await;
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(error) => bail!("{error:#}\n{}", cluster.state(&node).await),
+        }
+    };
+    uninterrupted(whole).await
+}
+
+/// What is interrupted is dropped, and all goes that it has started.
+async fn uninterrupted(work: impl Future<Output = Result<()>>) -> Result<ExitCode> {
+    let mut interrupt = Interrupt::new()?;
+    tokio::select! {
+        outcome = work => outcome?,
+        () = interrupt.received() => bail!("interrupted"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

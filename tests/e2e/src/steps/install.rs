@@ -1,0 +1,70 @@
+//! The operator in its namespace, which takes none but restricted pods.
+
+use anyhow::{Result, ensure};
+use harness::{tell, wait_for};
+
+use super::operator_release;
+use crate::cluster::{OPERATORS, RELEASE};
+use crate::process::{Operator, Usage};
+use crate::stage::{PATIENCE, Stage};
+
+/// `helm install --wait`, what runs then, and `helm test`.
+pub(super) async fn the_operator(stage: &Stage<'_>) -> Result<()> {
+    let cluster = stage.cluster;
+    operator_release(stage, "install", &[]).await?;
+    cluster.operator().await?;
+    stage
+        .story
+        .step("helm install --wait: the operator is ready in a namespace that takes none but restricted pods");
+    tell(
+        &cluster
+            .kubectl
+            .ok(&["-n", OPERATORS, "get", "pods", "-o", "wide"])
+            .await?,
+    );
+
+    if let Some(operator) = stage.operator().await? {
+        stage.story.step("The node's kernel says of its process");
+        tell(&confined(&operator)?);
+        tell(&memory("idle, without resources", &operator.usage()?));
+    }
+
+    let tested = cluster.helm("test", RELEASE, OPERATORS, &[]).await?;
+    ensure!(tested.contains("Succeeded"), "helm test: {tested}");
+    stage.story.step("helm test: the image starts once more");
+    // The pod of the test stays until the next one; that of the operator is still the only one.
+    wait_for("one pod of the operator", PATIENCE, async || cluster.operator().await).await?;
+    Ok(())
+}
+
+/// What a process may that has nothing but what it needs.
+fn confined(operator: &Operator) -> Result<String> {
+    let user = operator.status("Uid")?;
+    let users: Vec<&str> = user.split_whitespace().collect();
+    ensure!(users.iter().all(|user| *user == "65532"), "its user is {user}");
+    let capabilities = [operator.status("CapEff")?, operator.status("CapBnd")?];
+    ensure!(
+        capabilities.iter().all(|set| set.chars().all(|digit| digit == '0')),
+        "it has capabilities: {capabilities:?}"
+    );
+    ensure!(operator.status("NoNewPrivs")? == "1", "it may gain privileges");
+    ensure!(operator.status("Seccomp")? == "2", "no system call is filtered");
+    ensure!(operator.root_is_read_only()?, "its root can be written to");
+    Ok("user and group 65532, no capabilities, no new privileges, system calls filtered, root read-only".to_owned())
+}
+
+/// A line of figures.
+pub(super) fn memory(when: &str, usage: &Usage) -> String {
+    let mebibytes = |bytes: u64| {
+        let tenths = bytes * 10 / (1 << 20);
+        format!("{}.{} MiB", tenths / 10, tenths % 10)
+    };
+    format!(
+        "memory, {when}: {} resident, of which {} are not pages of the program; the cgroup is charged {}, at most {} of {}",
+        mebibytes(usage.resident),
+        mebibytes(usage.anonymous),
+        mebibytes(usage.charged),
+        mebibytes(usage.peak),
+        mebibytes(usage.limit),
+    )
+}

@@ -1,0 +1,3 @@
+module node.test/pause
+
+go 1.26.0

@@ -16,7 +16,7 @@ const BINARY: u64 = 9_600_000;
 const IMAGE: u64 = 10_000_000;
 
 #[test]
-fn its_files_are_the_binary_and_the_certificates() -> Result<()> {
+fn its_files_are_the_binary_its_user_and_the_certificates() -> Result<()> {
     let image = Unpacked::new()?;
     let listed = lines(Command::new("tar").arg("--numeric-owner").arg("-tvf").arg(&image.layer))?;
     let words = |line: &String| {
@@ -29,6 +29,8 @@ fn its_files_are_the_binary_and_the_certificates() -> Result<()> {
         [
             "-r-xr-xr-x 0/0 compliance-partner-operator",
             "drwxr-xr-x 0/0 etc/",
+            "-r--r--r-- 0/0 etc/group",
+            "-r--r--r-- 0/0 etc/passwd",
             "drwxr-xr-x 0/0 etc/ssl/",
             "drwxr-xr-x 0/0 etc/ssl/certs/",
             "-r--r--r-- 0/0 etc/ssl/certs/ca-certificates.crt",

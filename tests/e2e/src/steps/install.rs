@@ -42,6 +42,11 @@ fn confined(operator: &Operator) -> Result<String> {
     let user = operator.status("Uid")?;
     let users: Vec<&str> = user.split_whitespace().collect();
     ensure!(users.iter().all(|user| *user == "65532"), "its user is {user}");
+    let group = operator.status("Gid")?;
+    ensure!(
+        group.split_whitespace().all(|group| group == "65532"),
+        "its group is {group}"
+    );
     let capabilities = [operator.status("CapEff")?, operator.status("CapBnd")?];
     ensure!(
         capabilities.iter().all(|set| set.chars().all(|digit| digit == '0')),

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use harness::{tell, wait_for};
+use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use super::install::memory;
@@ -64,6 +65,9 @@ pub(super) async fn within_the_memory_limit(stage: &Stage<'_>) -> Result<()> {
         "{PARTNERS} more partners are Ready, within the memory limit of the chart's defaults"
     ));
     tell(&memory(&format!("with {} partners", PARTNERS + 1), &usage));
-    kubectl.ok(&["-n", TENANT, "delete", "cmp", "-l", "load=yes"]).await?;
+    // kubectl deletes one after the other.
+    let those = ListParams::default().labels("load=yes");
+    let partners = stage.cluster.partners();
+    partners.delete_collection(&DeleteParams::default(), &those).await?;
     Ok(())
 }

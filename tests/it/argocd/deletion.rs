@@ -40,8 +40,6 @@ async fn uid(site: &Site) -> Result<Option<String>> {
 async fn the_kinds_outlive_what_argo_cd_prunes_and_deletes() -> Result<()> {
     let mut site = Site::new().await?;
     site.installed().await?;
-    let uid =
-        async |site: &Site| -> Result<Option<String>> { Ok(site.world.partners().get("jamf").await?.metadata.uid) };
     let before = uid(&site).await?;
     without_crds(&site).await?;
     site.until("a chart without CRDs", |application| {

@@ -1,5 +1,6 @@
 # `make` alone prints what there is. Nothing here reaches further than cargo's and Go's own registries, but for
-# `test-contracts`, which has packages of npm and PyPI too.
+# `test-contracts`, which has packages of npm and PyPI too, and for `image` and `e2e`: rustup adds Rust's musl target, and
+# root on Debian gets the programs that they lack.
 .DEFAULT_GOAL := help
 .PHONY: help build image crds reference argocd control-plane lint test test-contracts test-image fuzz demo e2e bench bench-throttle bench-image clean
 
@@ -13,7 +14,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 tools := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/compliance-partner-operator/tools
 
 help: ## Print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the operator for use: target/release/compliance-partner-operator
 	$(CARGO) build --locked --release -p compliance-partner-operator
@@ -113,8 +114,11 @@ demo: ## Watch one partner being synced, on a simulator of Graph; HOLD=1 keeps i
 # The image is built where the node is made here; another cluster has its own. The program says what is missing.
 e2e: ## Install image and chart on a node with real pods (root, Linux) or on any cluster; upgrade, kill, uninstall
 	$(CARGO) build --locked --workspace --bins
-	@[ -z "$$E2E_IMAGE" ] && [ "$$(id -u)" -ne 0 ] || { tests/control-plane/ensure && tests/helm/ensure; } >/dev/null
-	@[ -n "$$E2E_IMAGE" ] || [ "$$(id -u)" -ne 0 ] || { tests/node/ensure >/dev/null && $(MAKE) --no-print-directory image; }
+	@if [ -n "$$E2E_IMAGE" ]; then tests/control-plane/ensure && tests/helm/ensure; \
+	elif [ "$$(uname -s)" = Linux ] && [ "$$(id -u)" -eq 0 ]; then \
+		tests/control-plane/ensure && tests/helm/ensure && tests/node/ensure && \
+		$(MAKE) --no-print-directory image IMAGE=; \
+	fi >/dev/null
 	@$(leash) '$(target)/debug/e2e' '$(target)/image/image.tar'
 
 # The operator alone, so that no other package's features get into it. Fat LTO takes its minutes.

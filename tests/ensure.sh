@@ -1,11 +1,11 @@
 # What the scripts `ensure` in the folders beside this file have in common: where programs are that the tests need, built or
 # installed once into the user's cache. It is no program; a script sets `here`, its own folder, and `name`, and reads it:
 #
-#   look_up FILE…     prints the folder, and ends, where the cache has what is made of these files
-#   need_go FOLDER    ends where Go cannot build the module in this folder
-#   begin             takes the lock, and makes `$building`, an empty folder to build in
-#   build …           one program of a Go module, into `$building`
-#   finish            puts `$building` into its place and prints the folder
+#   exit_if_cached FILE…   prints the folder, and ends, where the cache has what is made of these files
+#   need_go FOLDER         ends where Go cannot build the module in this folder
+#   begin_build            takes the lock, and makes `$building`, an empty folder to build in
+#   build …                one program of a Go module, into `$building`
+#   publish                puts `$building` into its place and prints the folder
 #
 # The last line of standard output is the folder. All else is said on standard error.
 # shellcheck shell=sh
@@ -20,9 +20,8 @@ digest() {
     if command -v sha256sum >/dev/null 2>&1; then sha256sum; else shasum -a 256; fi | cut -c 1-16
 }
 
-# Files of the script's own folder, and words that count too. So do this file, the script, and the machine's kind: a home
-# folder may be shared by several.
-look_up() {
+# Files, and words, that count. So do this file, the script, and the machine's kind: a home folder may be shared by several.
+exit_if_cached() {
     key=$({
         uname -sm
         for part in "$@"; do
@@ -59,7 +58,7 @@ need_go() {
     die "Go 1.26 or later is needed to build this, but '$(command -v go)' is $version"
 }
 
-begin() {
+begin_build() {
     command -v flock >/dev/null 2>&1 || die 'flock (util-linux) is needed to build this, and is not in PATH'
     mkdir -p "$cache"
     exec 9>"$cache/$key.lock"
@@ -80,13 +79,13 @@ begin() {
 # $1: the folder of a module; $2: the program, as a path in `$building`; $3: its package; $4: flags of the linker; the rest:
 # more flags of `go build`.
 build() {
-    module=$1 program=$2 package=$3 linker=$4
+    module=$1 output=$2 package=$3 linker=$4
     shift 4
-    (cd "$module" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $linker" "$@" -o "$building/$program" "$package" >&2 9>&-) ||
-        die "$program could not be built; what Go says stands above"
+    (cd "$module" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $linker" "$@" -o "$building/$output" "$package" >&2 9>&-) ||
+        die "$output could not be built; what Go says stands above"
 }
 
-finish() {
+publish() {
     mv "$building" "$ensured"
     say "done after $(elapsed)"
     printf '%s\n' "$ensured"

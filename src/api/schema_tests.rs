@@ -251,7 +251,8 @@ fn the_files_that_users_install_are_what_the_code_says() {
     }
 }
 
-/// The chart's template of both: the same text, with the labels of a release, and the annotation by which Helm keeps them.
+/// The chart's template of both: the same text, with the labels of a release, and the annotations by which Helm and
+/// Argo CD keep them.
 fn chart_template() -> String {
     const METADATA: &str = "
 metadata:
@@ -260,6 +261,7 @@ metadata:
   {{- if .Values.crds.keep }}
   annotations:
     helm.sh/resource-policy: keep
+    argocd.argoproj.io/sync-options: Prune=false
   {{- end }}
 ";
     let documents = crds().map(|crd| {

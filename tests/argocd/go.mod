@@ -1,5 +1,5 @@
-// What Argo CD makes of an object, by the code that Argo CD runs: its Lua engine, its reader of argocd-cm, and the
-// gitops-engine that this version of it ships.
+// What Argo CD makes of an object, by the code that Argo CD runs: its Lua engine, its reader of argocd-cm, the gitops-engine
+// that this version of it ships, and its application controller.
 module argocd.test/argocd
 
 go 1.26.0

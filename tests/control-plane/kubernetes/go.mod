@@ -1,4 +1,4 @@
-// The parts of Kubernetes that the integration tests start. Kubernetes is no library: its staging modules have to be
+// The parts of Kubernetes that the tests start, and those of a node (tests/node). Kubernetes is no library: its staging modules have to be
 // named here as its own go.mod names them, or Go takes the placeholder versions it requires.
 module control-plane.test/kubernetes
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use compliance_partner_operator::api::ComplianceManagementPartner;
-use harness::{Helm, Kubectl, checkout};
+use harness::{CRD_NAMES, Helm, Kubectl, checkout};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -12,16 +12,16 @@ use kube::{Api, Client};
 use crate::node::Node;
 
 /// The namespace of the operator.
-pub(crate) const OPERATORS: &str = "compliance-partner-operator";
+pub(crate) const OPERATOR_NAMESPACE: &str = "compliance-partner-operator";
 
 /// The namespace of the connection and the partner.
-pub(crate) const TENANT: &str = "contoso";
+pub(crate) const TENANT_NAMESPACE: &str = "contoso";
 
 /// The operator's release, and all that it has in the cluster.
 pub(crate) const RELEASE: &str = "compliance-partner-operator";
 
 /// How the chart names the operator's pods.
-const PODS: &str = "app.kubernetes.io/name=compliance-partner-operator";
+const POD_SELECTOR: &str = "app.kubernetes.io/name=compliance-partner-operator";
 
 /// See the module.
 pub(crate) struct Cluster {
@@ -42,8 +42,8 @@ impl Image {
     pub(crate) fn named(name: &str) -> Result<Self> {
         let (repository, tag) = name
             .rsplit_once(':')
-            .filter(|(_, tag)| !tag.contains('/'))
-            .with_context(|| format!("the image {name} has no tag"))?;
+            .filter(|(name, tag)| !tag.contains('/') && !name.contains('@'))
+            .with_context(|| format!("E2E_IMAGE takes NAME:TAG, not {name}"))?;
         Ok(Self {
             repository: repository.to_owned(),
             tag: tag.to_owned(),
@@ -60,21 +60,38 @@ impl Cluster {
         })
     }
 
+    /// # Errors
+    /// If it has the kinds or a namespace that the steps would make.
+    pub(crate) async fn is_free(&self) -> Result<()> {
+        let found = self.kubectl.ok(&["get", "crds,namespaces", "-o", "name"]).await?;
+        let taken = |name: &&str| {
+            let name = name.rsplit('/').next().unwrap_or_default();
+            CRD_NAMES.contains(&name) || [OPERATOR_NAMESPACE, TENANT_NAMESPACE].contains(&name)
+        };
+        let taken: Vec<&str> = found.lines().filter(taken).collect();
+        ensure!(
+            taken.is_empty(),
+            "the cluster has {} already: take one that has none of these",
+            taken.join(", ")
+        );
+        Ok(())
+    }
+
     pub(crate) fn partners(&self) -> Api<ComplianceManagementPartner> {
-        Api::namespaced(self.client.clone(), TENANT)
+        Api::namespaced(self.client.clone(), TENANT_NAMESPACE)
     }
 
     /// The operator's pods that are not on their way out.
-    pub(crate) async fn operators(&self) -> Result<Vec<Pod>> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), OPERATORS);
-        let mut pods = pods.list(&ListParams::default().labels(PODS)).await?.items;
+    pub(crate) async fn operator_pods(&self) -> Result<Vec<Pod>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), OPERATOR_NAMESPACE);
+        let mut pods = pods.list(&ListParams::default().labels(POD_SELECTOR)).await?.items;
         pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
         Ok(pods)
     }
 
     /// The one pod of the operator, which is ready.
-    pub(crate) async fn operator(&self) -> Result<Pod> {
-        let mut pods = self.operators().await?;
+    pub(crate) async fn operator_pod(&self) -> Result<Pod> {
+        let mut pods = self.operator_pods().await?;
         let count = pods.len();
         let pod = pods.pop().filter(|_| count == 1);
         let pod = pod.with_context(|| format!("{count} pods of the operator"))?;
@@ -97,13 +114,13 @@ impl Cluster {
     }
 
     /// What one would look at after a failure.
-    pub(crate) async fn state(&self, node: &Node) -> String {
+    pub(crate) async fn state(&self, node: Option<&Node>) -> String {
         let mut state = Vec::new();
         for args in [
             &["get", "pods,cmp,gconn", "-A", "-o", "wide"][..],
-            &["-n", OPERATORS, "describe", "pods"],
-            &["-n", OPERATORS, "logs", "-l", PODS, "--tail=40"],
-            &["-n", TENANT, "describe", "gconn,cmp"],
+            &["-n", OPERATOR_NAMESPACE, "describe", "pods"],
+            &["-n", OPERATOR_NAMESPACE, "logs", "-l", POD_SELECTOR, "--tail=40"],
+            &["-n", TENANT_NAMESPACE, "describe", "gconn,cmp"],
         ] {
             let seen = self
                 .kubectl
@@ -112,7 +129,7 @@ impl Cluster {
                 .unwrap_or_else(|error| format!("{error:#}\n"));
             state.push(format!("--- kubectl {}\n{seen}", args.join(" ")));
         }
-        state.push(node.log_tails());
+        state.extend(node.map(Node::log_tails));
         state.join("")
     }
 }

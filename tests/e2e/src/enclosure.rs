@@ -46,8 +46,7 @@ pub(crate) async fn enter(archive: &Path) -> Result<ExitCode> {
         // The first process of a PID namespace inherits the orphans, and a shell buries them.
         .args(["sh", "-c", r#""$@"; exit $?"#, "init"])
         .arg(std::env::current_exe()?)
-        .args([INSIDE.as_ref(), folder.path(), &archive])
-        .env(CGROUP, &cgroup.name)
+        .args([INSIDE.as_ref(), folder.path(), &archive, cgroup.name.as_ref()])
         // Folders for temporary files go by the ids of processes, and those inside are others.
         .env("TMPDIR", folder.path());
     let status = tokio::process::Command::from(command).status().await;
@@ -61,14 +60,6 @@ pub(crate) async fn enter(archive: &Path) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// The variable that tells those inside the name of the pods' cgroup.
-const CGROUP: &str = "E2E_CGROUP";
-
-/// The cgroup for all pods, as a path from the root of each hierarchy.
-pub(crate) fn cgroup() -> Result<String> {
-    Ok(format!("/{}", std::env::var(CGROUP).context("not inside")?))
 }
 
 /// A cgroup in every hierarchy of the machine (version 1), or in the one that it has (version 2).
@@ -98,7 +89,12 @@ impl Cgroup {
         for hierarchy in hierarchies {
             sweep(&hierarchy);
             let place = hierarchy.join(&this.name);
-            fs::create_dir(&place).with_context(|| format!("{} cannot be made", place.display()))?;
+            fs::create_dir(&place).with_context(|| {
+                format!(
+                    "{} cannot be made: a node takes all of root's rights, which a container has if it is privileged",
+                    place.display()
+                )
+            })?;
             this.places.push(place);
         }
         if unified {
@@ -127,10 +123,12 @@ impl Drop for Cgroup {
     }
 }
 
-/// Removes what runs have left that were killed: nobody is in it any more. What is in use stays.
+/// Removes what runs have left that were killed.
 fn sweep(hierarchy: &Path) {
     for entry in fs::read_dir(hierarchy).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        let name = entry.file_name();
+        let run = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if run.is_some_and(|run| !Path::new("/proc").join(run).exists()) {
             let _ = remove_cgroup(&entry.path());
         }
     }

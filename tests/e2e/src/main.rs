@@ -31,15 +31,16 @@ use node::Node;
 
 /// What to do where no node can be made.
 const WITHOUT_ROOT: &str = "\
-e2e: a node with pods takes Linux and root: sudo make e2e
+e2e: a node with pods takes Linux and root, with cargo and go in PATH
      Or name a cluster that you may install CustomResourceDefinitions in, the image, and this machine as the pods reach it:
      KUBECONFIG=… E2E_IMAGE=registry.example/compliance-partner-operator:0.1.0 E2E_ADDRESS=192.0.2.1 make e2e";
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    let outcome = match (args.next().as_deref(), args.next(), args.next()) {
-        (Some(enclosure::INSIDE), Some(folder), Some(image)) => inside(Path::new(&folder), Path::new(&image)),
-        (Some(archive), None, None) => outside(Path::new(archive)),
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match *args {
+        [enclosure::INSIDE, folder, archive, cgroup] => inside(Path::new(folder), Path::new(archive), cgroup),
+        [archive] => outside(Path::new(archive)),
         _ => Err(anyhow::anyhow!("usage: e2e IMAGE.tar")),
     };
     outcome.unwrap_or_else(|error| {
@@ -63,28 +64,36 @@ fn outside(archive: &Path) -> Result<ExitCode> {
 /// All steps, on a cluster of the user's own.
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn elsewhere(image: &Image) -> Result<ExitCode> {
-    let address = std::env::var("E2E_ADDRESS").context("E2E_ADDRESS is not set: an address of this machine")?;
+    let address = std::env::var("E2E_ADDRESS")
+        .context("set E2E_ADDRESS to an IPv4 address of this machine that the cluster's pods reach")?;
     let address: Ipv4Addr = address.parse().with_context(|| format!("E2E_ADDRESS is {address}"))?;
-    let kubeconfig = std::env::var("KUBECONFIG").context("KUBECONFIG is not set: the cluster's")?;
+    let kubeconfig = std::env::var("KUBECONFIG").context("set KUBECONFIG to the cluster's kubeconfig, one file")?;
     let story = Story::begin();
     let folder = Scratch::new()?;
     let kubectl = Kubectl::new(&ensured("control-plane").await?, Path::new(&kubeconfig), folder.path());
     let cluster = Cluster::new(kubectl, Path::new(&kubeconfig)).await?;
-    uninterrupted(steps::all(&story, &cluster, address, image, None)).await
+    // Before anything is made: what is found there is somebody's, and is left alone.
+    cluster.is_free().await?;
+    let outcome = uninterrupted(steps::all(&story, &cluster, address, image, None)).await;
+    if outcome.is_err() {
+        eprintln!("{}", cluster.state(None).await);
+        steps::take_all_away(&cluster).await;
+    }
+    outcome
 }
 
 /// All steps, on a node that is made here: this process is inside of the enclosure.
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn inside(folder: &Path, archive: &Path) -> Result<ExitCode> {
+async fn inside(folder: &Path, archive: &Path, cgroup: &str) -> Result<ExitCode> {
     let story = Story::begin();
     let whole = async {
-        let node = Node::start(&story, folder, archive).await?;
+        let node = Node::start(&story, folder, archive, cgroup).await?;
         let cluster = Cluster::new(node.plane.as_admin(), &node.plane.admin_kubeconfig()).await?;
         let image = Image::named(&node::operator_image())?;
         let outcome = steps::all(&story, &cluster, node::ADDRESS, &image, Some(&node)).await;
         match outcome {
             Ok(()) => Ok(()),
-            Err(error) => bail!("{error:#}\n{}", cluster.state(&node).await),
+            Err(error) => bail!("{error:#}\n{}", cluster.state(Some(&node)).await),
         }
     };
     uninterrupted(whole).await

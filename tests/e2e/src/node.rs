@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use harness::{ControlPlane, Options, Process, Story, ensured, leashed, tell, wait_for};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::enclosure::{self, run};
 
@@ -17,8 +17,8 @@ use crate::enclosure::{self, run};
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
 
 /// The addresses of the node's network, and of its pods.
-const NODE_NETWORK: &str = "10.88.0.1/24";
-const PODS: &str = "10.89.0.0/24";
+const NODE_CIDR: &str = "10.88.0.1/24";
+const POD_CIDR: &str = "10.89.0.0/24";
 
 /// Ten seconds on two idle cores.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -41,15 +41,18 @@ struct Places<'a> {
     programs: &'a Path,
     /// All that is written.
     folder: &'a Path,
+    /// The cgroup of all pods, by its name below the root.
+    cgroup: &'a str,
 }
 
 impl Node {
     /// Makes the node, and waits until it is ready.
-    pub(crate) async fn start(story: &Story, folder: &Path, archive: &Path) -> Result<Self> {
+    pub(crate) async fn start(story: &Story, folder: &Path, archive: &Path, cgroup: &str) -> Result<Self> {
         let programs = ensured("node").await?;
         let places = Places {
             programs: &programs,
             folder,
+            cgroup,
         };
         enclosure::furnish(folder)?;
         network()?;
@@ -122,7 +125,7 @@ fn network() -> Result<()> {
     for command in [
         "link set lo up",
         "link add node0 type bridge",
-        &format!("address add {NODE_NETWORK} dev node0"),
+        &format!("address add {NODE_CIDR} dev node0"),
         "link add wire0 type veth peer name wire1",
         "link set wire0 master node0",
         "link set wire0 up",
@@ -174,7 +177,7 @@ impl Places<'_> {
                 "ipam": {
                     "type": "host-local",
                     "dataDir": self.folder("addresses")?,
-                    "ranges": [[{"subnet": PODS}]],
+                    "ranges": [[{"subnet": POD_CIDR}]],
                     "routes": [{"dst": "0.0.0.0/0"}],
                 },
             }],
@@ -226,7 +229,7 @@ state = '/run/containerd'
             "authorization": {"mode": "Webhook"},
             "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": enclosure::cgroup()?,
+            "cgroupRoot": format!("/{}", self.cgroup),
             "failCgroupV1": false,
             "failSwapOn": false,
             "localStorageCapacityIsolation": false,
@@ -259,7 +262,7 @@ state = '/run/containerd'
             "kind": "KubeProxyConfiguration",
             "mode": "nftables",
             "clientConnection": {"kubeconfig": user},
-            "clusterCIDR": PODS,
+            "clusterCIDR": POD_CIDR,
             "hostnameOverride": "node",
             // The limit of tracked connections is the machine's.
             "conntrack": {"maxPerCore": 0, "min": 0},
@@ -293,18 +296,4 @@ state = '/run/containerd'
         );
         Ok(String::from_utf8(output.stdout)?)
     }
-}
-
-/// A number that a file of the kernel has.
-pub(crate) fn number(path: &Path) -> Result<u64> {
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    text.trim()
-        .parse()
-        .with_context(|| format!("{} has {text:?}", path.display()))
-}
-
-/// What one may want to see of an object.
-pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> Result<&'a str> {
-    let found = object.pointer(pointer).and_then(Value::as_str);
-    found.with_context(|| format!("no {pointer}"))
 }

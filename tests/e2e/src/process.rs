@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::node::number;
-
 /// The operator's process in a pod.
 pub(crate) struct Operator {
     pid: i32,
@@ -17,8 +15,8 @@ pub(crate) struct Operator {
 
 /// The container's cgroup, of either version.
 enum Memory {
-    First(PathBuf),
-    Second(PathBuf),
+    V1(PathBuf),
+    V2(PathBuf),
 }
 
 /// What the kernel counts, in bytes.
@@ -59,7 +57,7 @@ impl Operator {
     /// What the kernel counts now.
     pub(crate) fn usage(&self) -> Result<Usage> {
         let (group, [charged, peak, limit]) = match &self.memory {
-            Memory::First(group) => (
+            Memory::V1(group) => (
                 group,
                 [
                     "memory.usage_in_bytes",
@@ -67,7 +65,7 @@ impl Operator {
                     "memory.limit_in_bytes",
                 ],
             ),
-            Memory::Second(group) => (group, ["memory.current", "memory.peak", "memory.max"]),
+            Memory::V2(group) => (group, ["memory.current", "memory.peak", "memory.max"]),
         };
         Ok(Usage {
             resident: self.kibibytes("VmRSS")?,
@@ -125,13 +123,21 @@ impl Memory {
             line.and_then(|line| line.strip_prefix(":/"))
         };
         if let Some(path) = path("memory") {
-            return Ok(Self::First(root.join("memory").join(path)));
+            return Ok(Self::V1(root.join("memory").join(path)));
         }
         let path = path("").context("the process is in no cgroup")?;
         ensure!(
             root.join(path).join("memory.max").exists(),
             "{path} has no memory controller"
         );
-        Ok(Self::Second(root.join(path)))
+        Ok(Self::V2(root.join(path)))
     }
+}
+
+/// A number that a file of the kernel has.
+fn number(path: &Path) -> Result<u64> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    text.trim()
+        .parse()
+        .with_context(|| format!("{} has {text:?}", path.display()))
 }

@@ -10,7 +10,7 @@ use harness::{Scratch, Story, WRITE_ROLE, wait_for};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Image, OPERATORS, TENANT};
+use crate::cluster::{Cluster, Image, OPERATOR_NAMESPACE, TENANT_NAMESPACE};
 use crate::node::Node;
 use crate::process::Operator;
 
@@ -28,7 +28,6 @@ pub(crate) struct Stage<'a> {
     pub(crate) cluster: &'a Cluster,
     /// The node, where it was made here: its kernel can be asked.
     pub(crate) node: Option<&'a Node>,
-    pub(crate) secret: String,
     /// Of this machine, as the pods reach it.
     pub(crate) address: Ipv4Addr,
     values: Scratch,
@@ -56,12 +55,12 @@ impl<'a> Stage<'a> {
             story,
             cluster,
             node,
-            secret,
             address,
             values: Scratch::new()?,
             simulator,
         };
         std::fs::write(stage.values_file(), stage.values(image).to_string())?;
+        std::fs::write(stage.secret_file(), json!({ "secret": secret }).to_string())?;
         stage.namespaces().await?;
         Ok(stage)
     }
@@ -74,10 +73,10 @@ impl<'a> Stage<'a> {
         };
         let authority = json!({
             "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"name": "microsoft", "namespace": OPERATORS},
+            "metadata": {"name": "microsoft", "namespace": OPERATOR_NAMESPACE},
             "data": {"ca.pem": self.simulator.ca_pem()},
         });
-        for object in [namespace(OPERATORS), namespace(TENANT), authority] {
+        for object in [namespace(OPERATOR_NAMESPACE), namespace(TENANT_NAMESPACE), authority] {
             // Created, not applied: what somebody else has is left alone.
             let object = object.to_string();
             self.cluster
@@ -93,11 +92,11 @@ impl<'a> Stage<'a> {
         json!({
             "image": {"repository": image.repository, "tag": image.tag},
             "connections": [
-                {"namespace": TENANT, "secretName": "graph"},
-                {"namespace": TENANT, "serviceAccountName": "intune"},
+                {"namespace": TENANT_NAMESPACE, "secretName": "graph"},
+                {"namespace": TENANT_NAMESPACE, "serviceAccountName": "intune"},
             ],
             "federatedToken": {"enabled": true},
-            "operatorIdentityNamespaces": [TENANT],
+            "operatorIdentityNamespaces": [TENANT_NAMESPACE],
             "graphEndpoint": self.simulator.graph_endpoint(),
             "authorityHost": self.simulator.authority_host(),
             "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/etc/microsoft/ca.pem"}],
@@ -109,6 +108,11 @@ impl<'a> Stage<'a> {
     /// The values' file, for Helm.
     pub(crate) fn values_file(&self) -> String {
         self.values.path().join("values.json").display().to_string()
+    }
+
+    /// The value of the tenant's chart that is shown to nobody.
+    pub(crate) fn secret_file(&self) -> String {
+        self.values.path().join("secret.json").display().to_string()
     }
 
     /// The simulator's other side.
@@ -137,11 +141,11 @@ impl<'a> Stage<'a> {
     }
 
     /// The process of the operator's pod, where the node's kernel can be asked.
-    pub(crate) async fn operator(&self) -> Result<Option<Operator>> {
+    pub(crate) async fn operator_process(&self) -> Result<Option<Operator>> {
         if self.node.is_none() {
             return Ok(None);
         }
-        let pod = self.cluster.operator().await?;
+        let pod = self.cluster.operator_pod().await?;
         Operator::of_pod(uid(&pod)?).map(Some)
     }
 

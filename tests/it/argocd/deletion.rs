@@ -40,8 +40,6 @@ async fn uid(site: &Site) -> Result<Option<String>> {
 async fn the_kinds_outlive_what_argo_cd_prunes_and_deletes() -> Result<()> {
     let mut site = Site::new().await?;
     site.installed().await?;
-    let uid =
-        async |site: &Site| -> Result<Option<String>> { Ok(site.world.partners().get("jamf").await?.metadata.uid) };
     let before = uid(&site).await?;
     without_crds(&site).await?;
     site.until("a chart without CRDs", |application| {
@@ -56,17 +54,14 @@ async fn the_kinds_outlive_what_argo_cd_prunes_and_deletes() -> Result<()> {
     deleted(&mut site).await
 }
 
-/// What README.md warns of, and what it says to do first.
+/// There Argo CD takes the chart's label for its own, and would prune what leaves the chart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_argo_cd_tracks_by_label_an_annotation_keeps_the_kinds() -> Result<()> {
+async fn where_argo_cd_tracks_by_label_an_annotation_of_the_chart_keeps_the_kinds() -> Result<()> {
     let mut site = Site::new().await?;
     site.installed().await?;
     let before = uid(&site).await?;
     let plane = &site.world.plane;
     let option = "argocd.argoproj.io/sync-options";
-    let annotate = ["annotate", "crd", CRD_NAMES[0], CRD_NAMES[1]];
-    let keep = format!("{option}=Prune=false");
-    plane.kubectl_ok(&[&annotate[..], &[&keep]].concat()).await?;
     let label = json!({ "data": { "application.resourceTrackingMethod": "label" } }).to_string();
     let args = [
         "-n",
@@ -100,7 +95,9 @@ async fn where_argo_cd_tracks_by_label_an_annotation_keeps_the_kinds() -> Result
     assert_eq!(uid(&site).await?, before);
 
     let away = format!("{option}-");
-    plane.kubectl_ok(&[&annotate[..], &[&away]].concat()).await?;
+    plane
+        .kubectl_ok(&["annotate", "crd", CRD_NAMES[0], CRD_NAMES[1], &away])
+        .await?;
     site.synced(NAME, 2, json!({ "prune": true })).await?;
     wait_for("the end of the CRDs", PATIENCE, async || {
         let left = plane.kubectl_ok(&["get", "crd", "-o", "name"]).await?;

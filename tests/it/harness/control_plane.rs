@@ -155,12 +155,6 @@ impl ControlPlane {
         self.setup.certify(file, user, group)
     }
 
-    /// The folder of kube-apiserver, kubectl and the other programs of the control plane.
-    #[must_use]
-    pub fn binaries(&self) -> &Path {
-        &self.setup.binaries
-    }
-
     /// Where the API server writes an event for each request.
     #[must_use]
     pub fn audit_log_path(&self) -> &Path {

@@ -15,7 +15,7 @@ use graph_simulator::{Options, ServiceOwned, Simulator, Throttling, TokenStyle};
 #[command(version, about)]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Arguments {
-    /// Where all of it listens.
+    /// Where it listens; the control interface is at 127.0.0.1 always.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     address: IpAddr,
     /// Port of Graph (TLS); 0 takes a free one.

@@ -47,7 +47,8 @@ pub enum Throttling {
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "switches, each by itself")]
 pub struct Options {
-    /// Where all of it listens: 127.0.0.1, or an address of this machine that pods reach.
+    /// Where it listens: 127.0.0.1, or an address of this machine that pods reach. The control interface, which asks nobody
+    /// who he is, is at 127.0.0.1 always.
     pub address: IpAddr,
     /// Port of Graph; 0 takes a free one.
     pub graph_port: u16,

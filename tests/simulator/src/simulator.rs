@@ -1,6 +1,6 @@
 //! Starting and stopping.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -119,7 +119,7 @@ fn set_up(options: &Options) -> anyhow::Result<(tokio::runtime::Runtime, Started
     let entered = runtime.enter();
     let (graph, graph_address) = bind((options.address, options.graph_port).into())?;
     let (entra, entra_address) = bind((options.address, options.entra_port).into())?;
-    let (control, control_address) = bind((options.address, options.control_port).into())?;
+    let (control, control_address) = bind((Ipv4Addr::LOCALHOST, options.control_port).into())?;
     let (metadata, metadata_address) = bind((options.address, options.metadata_port).into())?;
     let endpoints = name(options, graph_address, entra_address, control_address, metadata_address);
     let shared = Arc::new(Shared::new(

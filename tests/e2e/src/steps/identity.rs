@@ -6,8 +6,7 @@ use graph_simulator::{App, FederatedCredential};
 use harness::{AUDIENCE, WRITE_ROLE, tell};
 use serde_json::{Value, json};
 
-use crate::cluster::{OPERATORS, RELEASE, TENANT};
-use crate::node::text;
+use crate::cluster::{OPERATOR_NAMESPACE, RELEASE, TENANT_NAMESPACE};
 use crate::stage::{Stage, TENANT_ID};
 
 /// A ServiceAccount of the tenant's namespace, for whose tokens the chart's `connections` are the consent.
@@ -16,11 +15,11 @@ pub(super) async fn of_an_account(stage: &Stage<'_>) -> Result<()> {
     let account = json!({
         "apiVersion": "v1", "kind": "ServiceAccount",
         "metadata": {
-            "name": "intune", "namespace": TENANT, "annotations": {"azure.workload.identity/client-id": client_id},
+            "name": "intune", "namespace": TENANT_NAMESPACE, "annotations": {"azure.workload.identity/client-id": client_id},
         },
     });
     stage.cluster.apply(&account.to_string()).await?;
-    let subject = format!("system:serviceaccount:{TENANT}:intune");
+    let subject = format!("system:serviceaccount:{TENANT_NAMESPACE}:intune");
     let auth = json!({"workloadIdentity": {"serviceAccountRef": {"name": "intune"}}});
     signs_in(stage, "account", client_id, &subject, &auth).await?;
     stage
@@ -33,7 +32,7 @@ pub(super) async fn of_an_account(stage: &Stage<'_>) -> Result<()> {
 /// The operator's own account: the token is a file in its pod.
 pub(super) async fn of_the_operator(stage: &Stage<'_>) -> Result<()> {
     let client_id = "00003333-aaaa-2222-bbbb-3333cccc4444";
-    let subject = format!("system:serviceaccount:{OPERATORS}:{RELEASE}");
+    let subject = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{RELEASE}");
     signs_in(stage, "operator", client_id, &subject, &json!({"operatorIdentity": {}})).await?;
     stage
         .story
@@ -60,18 +59,31 @@ async fn signs_in(stage: &Stage<'_>, name: &str, client_id: &str, subject: &str,
     graph.add_federated(TENANT_ID, client_id, credential)?;
     let connection = json!({
         "apiVersion": "intune.msgraph.dev/v1alpha1", "kind": "GraphConnection",
-        "metadata": {"name": name, "namespace": TENANT},
+        "metadata": {"name": name, "namespace": TENANT_NAMESPACE},
         "spec": {"tenantId": TENANT_ID, "clientId": client_id, "auth": auth},
     });
     stage.cluster.apply(&connection.to_string()).await?;
     let which = format!("gconn/{name}");
     kubectl
-        .ok(&["-n", TENANT, "wait", "--for=condition=Ready", &which, "--timeout=90s"])
+        .ok(&[
+            "-n",
+            TENANT_NAMESPACE,
+            "wait",
+            "--for=condition=Ready",
+            &which,
+            "--timeout=90s",
+        ])
         .await?;
     let asked = graph.requests_where(|request| request.is_token() && request.client_id.as_deref() == Some(client_id));
     let assertion = asked.last().and_then(graph_simulator::Request::assertion);
     let claims = assertion.context("Entra was shown no assertion")?;
     ensure!(claims.to_string().contains(subject), "Entra was shown {claims}");
-    kubectl.ok(&["-n", TENANT, "delete", &which]).await?;
+    kubectl.ok(&["-n", TENANT_NAMESPACE, "delete", &which]).await?;
     Ok(())
+}
+
+/// A text in an object.
+fn text<'a>(object: &'a Value, pointer: &str) -> Result<&'a str> {
+    let found = object.pointer(pointer).and_then(Value::as_str);
+    found.with_context(|| format!("no {pointer}"))
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use harness::{tell, wait_for};
 
 use super::operator_release;
-use crate::cluster::{OPERATORS, RELEASE};
+use crate::cluster::{OPERATOR_NAMESPACE, RELEASE};
 use crate::process::{Operator, Usage};
 use crate::stage::{PATIENCE, Stage};
 
@@ -12,28 +12,31 @@ use crate::stage::{PATIENCE, Stage};
 pub(super) async fn the_operator(stage: &Stage<'_>) -> Result<()> {
     let cluster = stage.cluster;
     operator_release(stage, "install", &[]).await?;
-    cluster.operator().await?;
+    cluster.operator_pod().await?;
     stage
         .story
         .step("helm install --wait: the operator is ready in a namespace that takes none but restricted pods");
     tell(
         &cluster
             .kubectl
-            .ok(&["-n", OPERATORS, "get", "pods", "-o", "wide"])
+            .ok(&["-n", OPERATOR_NAMESPACE, "get", "pods", "-o", "wide"])
             .await?,
     );
 
-    if let Some(operator) = stage.operator().await? {
+    if let Some(operator) = stage.operator_process().await? {
         stage.story.step("The node's kernel says of its process");
         tell(&confined(&operator)?);
         tell(&memory("idle, without resources", &operator.usage()?));
     }
 
-    let tested = cluster.helm("test", RELEASE, OPERATORS, &[]).await?;
+    let tested = cluster.helm("test", RELEASE, OPERATOR_NAMESPACE, &[]).await?;
     ensure!(tested.contains("Succeeded"), "helm test: {tested}");
     stage.story.step("helm test: the image starts once more");
     // The pod of the test stays until the next one; that of the operator is still the only one.
-    wait_for("one pod of the operator", PATIENCE, async || cluster.operator().await).await?;
+    wait_for("one pod of the operator", PATIENCE, async || {
+        cluster.operator_pod().await
+    })
+    .await?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use super::install::memory;
-use crate::cluster::TENANT;
+use crate::cluster::TENANT_NAMESPACE;
 use crate::stage::{PATIENCE, Stage, TENANT_ID};
 
 /// How many partners there are then.
@@ -17,7 +17,7 @@ const LIMIT: u64 = 128 << 20;
 
 /// Many partners become Ready, and the container's cgroup has never refused a page.
 pub(super) async fn within_the_memory_limit(stage: &Stage<'_>) -> Result<()> {
-    let Some(operator) = stage.operator().await? else {
+    let Some(operator) = stage.operator_process().await? else {
         stage
             .story
             .step("Left out, for the node's kernel is out of reach: the memory limit");
@@ -40,7 +40,7 @@ pub(super) async fn within_the_memory_limit(stage: &Stage<'_>) -> Result<()> {
     let partner = |id: &String| {
         json!({
             "apiVersion": "intune.msgraph.dev/v1alpha1", "kind": "ComplianceManagementPartner",
-            "metadata": {"name": format!("load-{}", id.trim_start_matches("eeeeeeee-")), "labels": {"load": "yes"}, "namespace": TENANT},
+            "metadata": {"name": format!("load-{}", id.trim_start_matches("eeeeeeee-")), "labels": {"load": "yes"}, "namespace": TENANT_NAMESPACE},
             "spec": {"connectionRef": {"name": "contoso"}, "partnerRef": {"id": id}, "managementPolicy": "Observe"},
         })
     };
@@ -51,7 +51,7 @@ pub(super) async fn within_the_memory_limit(stage: &Stage<'_>) -> Result<()> {
     let path = r#"jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}"#;
     wait_for("all partners to be Ready", PATIENCE, async || {
         let states = kubectl
-            .ok(&["-n", TENANT, "get", "cmp", "-l", "load=yes", "-o", path])
+            .ok(&["-n", TENANT_NAMESPACE, "get", "cmp", "-l", "load=yes", "-o", path])
             .await?;
         let ready = states.lines().filter(|state| *state == "True").count();
         ensure!(u32::try_from(ready)? == PARTNERS, "{ready} are");

@@ -7,19 +7,21 @@ mod release;
 mod replace;
 mod uninstall;
 
+pub(crate) use uninstall::take_all_away;
+
 use std::net::Ipv4Addr;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use harness::Story;
 
-use crate::cluster::{Cluster, Image, OPERATORS, RELEASE};
+use crate::cluster::{Cluster, Image, OPERATOR_NAMESPACE, RELEASE};
 use crate::node::Node;
 use crate::stage::Stage;
 
 /// How long Helm waits for what happens within seconds on an idle machine.
 const WAIT: &str = "--timeout=120s";
 
-/// All of them. What was installed is taken away again, also where a step fails.
+/// All of them.
 pub(crate) async fn all(
     story: &Story,
     cluster: &Cluster,
@@ -27,18 +29,8 @@ pub(crate) async fn all(
     image: &Image,
     node: Option<&Node>,
 ) -> Result<()> {
-    // On a cluster of the user's own they may be somebody's.
-    let found = cluster.kubectl.ok(&["get", "crds", "-o", "name"]).await?;
-    ensure!(
-        !found.contains("intune.msgraph.dev"),
-        "the cluster has CustomResourceDefinitions of intune.msgraph.dev already: take one without them"
-    );
     let stage = Stage::set(story, cluster, address, image, node).await?;
-    let outcome = play(&stage).await;
-    if outcome.is_err() && node.is_none() {
-        uninstall::whatever_is_there(cluster).await;
-    }
-    outcome?;
+    play(&stage).await?;
     story.step("Done: every step held");
     Ok(())
 }
@@ -72,5 +64,5 @@ async fn play(stage: &Stage<'_>) -> Result<()> {
 async fn operator_release(stage: &Stage<'_>, verb: &str, flags: &[&str]) -> Result<String> {
     let (chart, values) = (crate::cluster::chart(), stage.values_file());
     let args = [&[&*chart, "--values", &values, "--wait", WAIT][..], flags].concat();
-    stage.cluster.helm(verb, RELEASE, OPERATORS, &args).await
+    stage.cluster.helm(verb, RELEASE, OPERATOR_NAMESPACE, &args).await
 }

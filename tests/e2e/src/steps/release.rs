@@ -5,7 +5,7 @@ use harness::{tell, wait_for};
 use serde_json::json;
 
 use super::WAIT;
-use crate::cluster::{OPERATORS, RELEASE, TENANT, tenant_chart};
+use crate::cluster::{OPERATOR_NAMESPACE, RELEASE, TENANT_NAMESPACE, tenant_chart};
 use crate::stage::{CLIENT_ID, PARTNER_ID, PATIENCE, Stage, TENANT_ID};
 
 /// The flags that every release of the tenant's chart takes.
@@ -22,12 +22,12 @@ async fn tenant(stage: &Stage<'_>, verb: &str, release: &str, flags: &[&str]) ->
     let (chart, settings) = (tenant_chart(), settings());
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
     let args = [&[&*chart][..], &settings, flags].concat();
-    stage.cluster.helm(verb, release, TENANT, &args).await
+    stage.cluster.helm(verb, release, TENANT_NAMESPACE, &args).await
 }
 
 async fn scale(stage: &Stage<'_>, replicas: u32) -> Result<()> {
     let replicas = format!("--replicas={replicas}");
-    let args = ["-n", OPERATORS, "scale", "deployment", RELEASE, &replicas];
+    let args = ["-n", OPERATOR_NAMESPACE, "scale", "deployment", RELEASE, &replicas];
     stage.cluster.kubectl.ok(&args).await?;
     Ok(())
 }
@@ -36,17 +36,17 @@ async fn scale(stage: &Stage<'_>, replicas: u32) -> Result<()> {
 pub(super) async fn waits_for_the_operator(stage: &Stage<'_>) -> Result<()> {
     scale(stage, 0).await?;
     wait_for("no pod of the operator", PATIENCE, async || {
-        let pods = stage.cluster.operators().await?;
+        let pods = stage.cluster.operator_pods().await?;
         ensure!(pods.is_empty(), "{} pods", pods.len());
         Ok(())
     })
     .await?;
     let from = stage.graph().last_seq();
-    let secret = format!("--set=secret={}", stage.secret);
+    let secret = format!("--values={}", stage.secret_file());
     let early = tenant(stage, "install", "tenant", &[&secret, "--wait", "--timeout=8s"]).await;
     let complaint = match early {
         Ok(told) => anyhow::bail!("helm install --wait ended well without an operator: {told}"),
-        Err(error) => format!("{error:#}").replace(&stage.secret, "…"),
+        Err(error) => format!("{error:#}"),
     };
     ensure!(
         complaint.contains("ComplianceManagementPartner") || complaint.contains("context deadline exceeded"),
@@ -54,7 +54,7 @@ pub(super) async fn waits_for_the_operator(stage: &Stage<'_>) -> Result<()> {
     );
     ensure!(
         stage.graph().last_seq() == from,
-        "Microsoft was asked by nobody's order"
+        "Graph or Entra was asked although no operator runs"
     );
     stage
         .story
@@ -66,11 +66,17 @@ pub(super) async fn waits_for_the_operator(stage: &Stage<'_>) -> Result<()> {
     stage
         .story
         .step("With the operator back, --wait ends as both are Ready, and Graph has received one change");
-    tell(&stage.cluster.kubectl.ok(&["-n", TENANT, "get", "gconn,cmp"]).await?);
+    tell(
+        &stage
+            .cluster
+            .kubectl
+            .ok(&["-n", TENANT_NAMESPACE, "get", "gconn,cmp"])
+            .await?,
+    );
     // Helm deletes all three at once. With a Reset the partner would miss its connection.
     stage
         .cluster
-        .helm("uninstall", "tenant", TENANT, &["--wait", WAIT])
+        .helm("uninstall", "tenant", TENANT_NAMESPACE, &["--wait", WAIT])
         .await?;
     stage.row_has("macOsOnboarded", true)?;
     stage
@@ -84,7 +90,7 @@ pub(super) async fn of_three_in_any_order(stage: &Stage<'_>) -> Result<()> {
     let change = json!({"macOsOnboarded": false});
     stage.graph().change_row(TENANT_ID, PARTNER_ID, change)?;
     let from = stage.graph().last_seq();
-    let secret = format!("--set=secret={}", stage.secret);
+    let secret = format!("--values={}", stage.secret_file());
     let (partner, connection, neither) = (only("partner"), only("connection"), only("secret"));
     let first = async {
         let told = tenant(
@@ -134,7 +140,7 @@ async fn reason(stage: &Stage<'_>, resource: &str, reason: &str) -> Result<()> {
         let now = stage
             .cluster
             .kubectl
-            .ok(&["-n", TENANT, "get", resource, "-o", path])
+            .ok(&["-n", TENANT_NAMESPACE, "get", resource, "-o", path])
             .await?;
         ensure!(now == reason, "it is {now:?}");
         Ok(())
@@ -155,7 +161,7 @@ async fn in_sync(stage: &Stage<'_>, from: u64) -> Result<()> {
 pub(super) async fn without_the_partner(stage: &Stage<'_>) -> Result<()> {
     stage
         .cluster
-        .helm("uninstall", "partner", TENANT, &["--wait", WAIT])
+        .helm("uninstall", "partner", TENANT_NAMESPACE, &["--wait", WAIT])
         .await?;
     stage.row_has("macOsOnboarded", false)?;
     stage

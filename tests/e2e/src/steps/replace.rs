@@ -5,20 +5,20 @@ use harness::{tell, wait_for};
 use serde_json::json;
 
 use super::{WAIT, operator_release};
-use crate::cluster::{OPERATORS, RELEASE, TENANT};
+use crate::cluster::{OPERATOR_NAMESPACE, RELEASE, TENANT_NAMESPACE};
 use crate::edits::Edits;
 use crate::stage::{CLIENT_ID, PATIENCE, Stage, TENANT_ID, uid};
 
 /// The pod is another one than before, and it is the only one.
 async fn replaced(stage: &Stage<'_>, before: &str) -> Result<()> {
-    let pod = stage.cluster.operator().await?;
+    let pod = stage.cluster.operator_pod().await?;
     ensure!(uid(&pod)? != before, "the pod was not replaced");
     Ok(())
 }
 
 /// `helm upgrade --wait`.
 pub(super) async fn by_an_upgrade(stage: &Stage<'_>) -> Result<()> {
-    let pod = stage.cluster.operator().await?;
+    let pod = stage.cluster.operator_pod().await?;
     let edits = Edits::of_jamf(stage);
     operator_release(stage, "upgrade", &["--set=logLevel=debug"]).await?;
     replaced(stage, uid(&pod)?).await?;
@@ -32,12 +32,12 @@ pub(super) async fn by_an_upgrade(stage: &Stage<'_>) -> Result<()> {
 pub(super) async fn by_one_that_reaches_no_graph(stage: &Stage<'_>) -> Result<()> {
     // Nobody listens at the port 1. The API server is never asked through a proxy.
     let nowhere = format!("http://{}:1", stage.address);
-    let proxy = json!([{"name": "HTTPS_PROXY", "value": nowhere}]);
-    operator_release(stage, "upgrade", &[&format!("--set-json=extraEnv={proxy}")]).await?;
+    let proxy = json!({"name": "HTTPS_PROXY", "value": nowhere});
+    operator_release(stage, "upgrade", &[&format!("--set-json=extraEnv[1]={proxy}")]).await?;
     // One that was connected is taken for unknown after a while; a new one tells at once.
     let connection = json!({
         "apiVersion": "intune.msgraph.dev/v1alpha1", "kind": "GraphConnection",
-        "metadata": {"name": "fresh", "namespace": TENANT},
+        "metadata": {"name": "fresh", "namespace": TENANT_NAMESPACE},
         "spec": {
             "tenantId": TENANT_ID, "clientId": CLIENT_ID, "auth": {"clientSecret": {"secretRef": {"name": "graph"}}},
         },
@@ -45,13 +45,13 @@ pub(super) async fn by_one_that_reaches_no_graph(stage: &Stage<'_>) -> Result<()
     stage.cluster.apply(&connection.to_string()).await?;
     let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")]}"#;
     let told = wait_for("the connection to tell", PATIENCE, async || {
-        let args = ["-n", TENANT, "get", "gconn/fresh", "-o", path];
+        let args = ["-n", TENANT_NAMESPACE, "get", "gconn/fresh", "-o", path];
         let condition = stage.cluster.kubectl.ok(&args).await?;
         ensure!(condition.contains("GraphUnavailable"), "{condition}");
         Ok(condition)
     });
     let told = told.await?;
-    let pod = stage.cluster.operator().await?;
+    let pod = stage.cluster.operator_pod().await?;
     stage
         .story
         .step("An operator that reaches no Graph is ready all the same, and the connection tells why it is not");
@@ -60,13 +60,13 @@ pub(super) async fn by_one_that_reaches_no_graph(stage: &Stage<'_>) -> Result<()
     let edits = Edits::of_jamf(stage);
     stage
         .cluster
-        .helm("rollback", RELEASE, OPERATORS, &["--wait", WAIT])
+        .helm("rollback", RELEASE, OPERATOR_NAMESPACE, &["--wait", WAIT])
         .await?;
     replaced(stage, uid(&pod)?).await?;
     let told = edits.arrive(stage).await?;
     let args = [
         "-n",
-        TENANT,
+        TENANT_NAMESPACE,
         "wait",
         "--for=condition=Ready",
         "gconn/fresh",
@@ -76,7 +76,7 @@ pub(super) async fn by_one_that_reaches_no_graph(stage: &Stage<'_>) -> Result<()
     stage
         .cluster
         .kubectl
-        .ok(&["-n", TENANT, "delete", "gconn/fresh"])
+        .ok(&["-n", TENANT_NAMESPACE, "delete", "gconn/fresh"])
         .await?;
     stage.story.step("helm rollback --wait brings the one before back");
     tell(&told);
@@ -85,15 +85,15 @@ pub(super) async fn by_one_that_reaches_no_graph(stage: &Stage<'_>) -> Result<()
 
 /// `kubectl rollout restart`.
 pub(super) async fn by_a_restart(stage: &Stage<'_>) -> Result<()> {
-    let pod = stage.cluster.operator().await?;
+    let pod = stage.cluster.operator_pod().await?;
     let edits = Edits::of_jamf(stage);
     let deployment = format!("deployment/{RELEASE}");
     let kubectl = &stage.cluster.kubectl;
     kubectl
-        .ok(&["-n", OPERATORS, "rollout", "restart", &deployment])
+        .ok(&["-n", OPERATOR_NAMESPACE, "rollout", "restart", &deployment])
         .await?;
     kubectl
-        .ok(&["-n", OPERATORS, "rollout", "status", &deployment, WAIT])
+        .ok(&["-n", OPERATOR_NAMESPACE, "rollout", "status", &deployment, WAIT])
         .await?;
     replaced(stage, uid(&pod)?).await?;
     let told = edits.arrive(stage).await?;
@@ -104,13 +104,13 @@ pub(super) async fn by_a_restart(stage: &Stage<'_>) -> Result<()> {
 
 /// The process gets no time to end: its container starts anew in the same pod.
 pub(super) async fn by_a_kill(stage: &Stage<'_>) -> Result<()> {
-    let Some(operator) = stage.operator().await? else {
+    let Some(operator) = stage.operator_process().await? else {
         stage
             .story
             .step("Left out, for the node's processes are out of reach: SIGKILL");
         return Ok(());
     };
-    let before = uid(&stage.cluster.operator().await?)?.to_owned();
+    let before = uid(&stage.cluster.operator_pod().await?)?.to_owned();
     let edits = Edits::of_jamf(stage);
     // In the middle of them.
     let from = stage.graph().last_seq();
@@ -120,7 +120,7 @@ pub(super) async fn by_a_kill(stage: &Stage<'_>) -> Result<()> {
     .await?;
     operator.kill()?;
     wait_for("a restarted container", PATIENCE, async || {
-        let pod = stage.cluster.operator().await?;
+        let pod = stage.cluster.operator_pod().await?;
         ensure!(uid(&pod)? == before, "the pod was replaced");
         let containers = pod
             .status

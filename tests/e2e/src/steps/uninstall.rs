@@ -1,18 +1,13 @@
 //! All goes, in the order of the README, and nothing hangs.
 
 use anyhow::{Result, ensure};
-use harness::tell;
+use harness::{CRD_NAMES, tell};
 use serde_json::json;
 
 use super::WAIT;
 use super::release::without_the_partner;
-use crate::cluster::{Cluster, OPERATORS, RELEASE, TENANT};
+use crate::cluster::{Cluster, OPERATOR_NAMESPACE, RELEASE, TENANT_NAMESPACE};
 use crate::stage::{PARTNER_ID, Stage};
-
-const CRDS: [&str; 2] = [
-    "compliancemanagementpartners.intune.msgraph.dev",
-    "graphconnections.intune.msgraph.dev",
-];
 
 /// What is to be reset goes first. A partner that is to be retained holds nothing up, though nobody looks after it.
 pub(super) async fn in_the_documented_order(stage: &Stage<'_>) -> Result<()> {
@@ -20,15 +15,19 @@ pub(super) async fn in_the_documented_order(stage: &Stage<'_>) -> Result<()> {
     without_the_partner(stage).await?;
     let retained = json!({
         "apiVersion": "intune.msgraph.dev/v1alpha1", "kind": "ComplianceManagementPartner",
-        "metadata": {"name": "retained", "namespace": TENANT},
+        "metadata": {"name": "retained", "namespace": TENANT_NAMESPACE},
         "spec": {"connectionRef": {"name": "contoso"}, "partnerRef": {"id": PARTNER_ID}, "iosOnboarded": true},
     });
     cluster.apply(&retained.to_string()).await?;
     stage.ready("retained").await?;
 
-    cluster.helm("uninstall", RELEASE, OPERATORS, &["--wait", WAIT]).await?;
-    ensure!(cluster.operators().await?.is_empty(), "the operator still runs");
-    let kept = kubectl.ok(&["-n", TENANT, "get", "gconn,cmp", "-o", "name"]).await?;
+    cluster
+        .helm("uninstall", RELEASE, OPERATOR_NAMESPACE, &["--wait", WAIT])
+        .await?;
+    ensure!(cluster.operator_pods().await?.is_empty(), "the operator still runs");
+    let kept = kubectl
+        .ok(&["-n", TENANT_NAMESPACE, "get", "gconn,cmp", "-o", "name"])
+        .await?;
     ensure!(kept.lines().count() == 2, "helm uninstall has left {kept}");
     stage
         .story
@@ -37,12 +36,18 @@ pub(super) async fn in_the_documented_order(stage: &Stage<'_>) -> Result<()> {
 
     let from = stage.graph().last_seq();
     kubectl
-        .ok(&["delete", "namespace", TENANT, OPERATORS, "--timeout=90s"])
+        .ok(&[
+            "delete",
+            "namespace",
+            TENANT_NAMESPACE,
+            OPERATOR_NAMESPACE,
+            "--timeout=90s",
+        ])
         .await?;
-    kubectl.ok(&[&["delete", "crd"][..], &CRDS].concat()).await?;
+    kubectl.ok(&[&["delete", "crd"][..], &CRD_NAMES].concat()).await?;
     ensure!(
         stage.graph().last_seq() == from,
-        "Microsoft was asked by nobody's order"
+        "Graph or Entra was asked although no operator runs"
     );
     let left = kubectl
         .ok(&["get", "crds,clusterroles,clusterrolebindings,namespaces", "-o", "name"])
@@ -58,27 +63,28 @@ pub(super) async fn in_the_documented_order(stage: &Stage<'_>) -> Result<()> {
 }
 
 /// After a failure, on a cluster of the user's own: all that was made, as far as it goes.
-pub(super) async fn whatever_is_there(cluster: &Cluster) {
-    let args = ["-n", TENANT, "delete", "cmp,gconn", "--all", "--timeout=30s"];
-    let _ = cluster.kubectl.ok(&args).await;
-    let no_finalizers = r#"{"metadata":{"finalizers":null}}"#;
+pub(crate) async fn take_all_away(cluster: &Cluster) {
+    let kubectl = &cluster.kubectl;
+    let delete = ["-n", TENANT_NAMESPACE, "delete", "cmp,gconn", "--all", "--timeout=30s"];
+    let _ = kubectl.ok(&delete).await;
+    // The simulator may be gone, and a Reset with it.
+    let list = ["-n", TENANT_NAMESPACE, "get", "cmp", "-o", "name"];
+    let left = kubectl.ok(&list).await.unwrap_or_default();
+    for partner in left.lines() {
+        let patch = r#"--patch={"metadata":{"finalizers":null}}"#;
+        let args = ["-n", TENANT_NAMESPACE, "patch", partner, "--type=merge", patch];
+        let _ = kubectl.ok(&args).await;
+    }
     let _ = cluster
-        .kubectl
-        .ok(&[
-            "-n",
-            TENANT,
-            "patch",
-            "cmp",
-            "jamf",
-            "--type=merge",
-            "--patch",
-            no_finalizers,
-        ])
+        .helm("uninstall", RELEASE, OPERATOR_NAMESPACE, &["--wait", WAIT])
         .await;
-    let _ = cluster.helm("uninstall", RELEASE, OPERATORS, &["--wait", WAIT]).await;
-    let _ = cluster.kubectl.ok(&[&["delete", "crd"][..], &CRDS].concat()).await;
-    let _ = cluster
-        .kubectl
-        .ok(&["delete", "namespace", TENANT, OPERATORS, "--timeout=60s"])
-        .await;
+    let _ = kubectl.ok(&[&["delete", "crd"][..], &CRD_NAMES].concat()).await;
+    let both = [
+        "delete",
+        "namespace",
+        TENANT_NAMESPACE,
+        OPERATOR_NAMESPACE,
+        "--timeout=60s",
+    ];
+    let _ = kubectl.ok(&both).await;
 }

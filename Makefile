@@ -2,7 +2,7 @@
 # `test-contracts`, which has packages of npm and PyPI too, and for `image` and `e2e`: rustup adds Rust's musl target, and
 # root on Debian gets the programs that they lack.
 .DEFAULT_GOAL := help
-.PHONY: help build image crds reference argocd control-plane lint test test-contracts test-image fuzz demo e2e bench bench-throttle bench-image clean
+.PHONY: help build image image-again crds reference argocd control-plane lint test test-contracts test-image fuzz demo e2e bench bench-throttle bench-image clean
 
 CARGO ?= cargo
 DENY := 0.20.2
@@ -21,6 +21,9 @@ build: ## Build the operator for use: target/release/compliance-partner-operator
 
 image: ## Build the container image from this checkout: target/image/image.tar; IMAGE=name:tag names it
 	@CARGO='$(CARGO)' $(if $(IMAGE),IMAGE='$(IMAGE)') deploy/image/build
+
+image-again: image ## Build the image once more, elsewhere and from nothing, and compare the binaries
+	@CARGO='$(CARGO)' deploy/image/again
 
 crds: ## Write crds/ and their template in the chart from the code
 	UPDATE_CRDS=1 $(CARGO) test --locked -p compliance-partner-operator --lib api::

@@ -1,7 +1,8 @@
 //! Somebody who edits a partner over and over, while its operator is replaced.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use compliance_partner_operator::api::ComplianceManagementPartner;
@@ -17,28 +18,29 @@ use crate::stage::{PATIENCE, Stage};
 /// Between two edits.
 const PACE: Duration = Duration::from_millis(150);
 
-/// See the module. Each edit is the opposite of the one before.
+/// See the module. Each edit gives the partner the next number for a display name.
 pub(crate) struct Edits {
     stop: Arc<AtomicBool>,
-    editor: JoinHandle<Result<Edited>>,
+    editor: JoinHandle<Result<u64>>,
+    /// The number before the first edit's.
+    first: u64,
     /// The last request to Graph before the first edit.
     from: u64,
-}
-
-/// What was done.
-struct Edited {
-    count: u32,
-    last: bool,
 }
 
 impl Edits {
     /// They begin now.
     pub(crate) fn of_jamf(stage: &Stage<'_>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+
         let stop = Arc::new(AtomicBool::new(false));
         let (from, partners) = (stage.graph().last_seq(), stage.cluster.partners());
+        // Those before had less than a thousand.
+        let first = NEXT.fetch_add(1_000, Ordering::Relaxed);
         Self {
-            editor: tokio::spawn(edit(partners, Arc::clone(&stop))),
+            editor: tokio::spawn(edit(partners, first, Arc::clone(&stop))),
             stop,
+            first,
             from,
         }
     }
@@ -48,17 +50,28 @@ impl Edits {
     /// # Errors
     /// If an edit was lost or sent twice.
     pub(crate) async fn arrive(self, stage: &Stage<'_>) -> Result<String> {
+        let told = self.arrive_in_order(stage).await?;
+        ensure!(told.repeated == 0, "{} edits were sent twice", told.repeated);
+        Ok(format!("{told}, none twice"))
+    }
+
+    /// The same where two operators may be at work for a moment: an edit may be sent by both, but none after a later one.
+    ///
+    /// # Errors
+    /// If an edit was lost, or undone.
+    pub(crate) async fn arrive_in_order(self, stage: &Stage<'_>) -> Result<Arrived> {
         self.stop.store(true, Ordering::Relaxed);
-        let Edited { count, last } = self.editor.await??;
+        let first = self.first;
+        let last = self.editor.await??;
         stage.ready("jamf").await?;
         wait_for("the last edit in Graph", PATIENCE, async || {
-            stage.row_has("iosOnboarded", last)
+            stage.row_has("displayName", &json!(name(last)))
         })
         .await?;
         let patches = stage.patches_since(self.from);
-        let mut before = None;
+        let (mut heard, mut latest, mut repeated) = (first, first, 0);
         for patch in &patches {
-            // A process that was killed has not waited for its answer.
+            // A process that was killed has not waited for its answer, and nobody knows what became of the change.
             let unheard = patch.aborted && patch.status.is_none();
             ensure!(
                 patch.status == Some(200) || unheard,
@@ -66,39 +79,64 @@ impl Edits {
                 patch.status
             );
             ensure!(
-                patch.properties() == ["iosOnboarded"],
+                patch.properties() == ["displayName"],
                 "a change of {:?}",
                 patch.properties()
             );
-            let value = patch.body.as_ref().and_then(|body| body.get("iosOnboarded")).cloned();
-            ensure!(value != before, "iosOnboarded was set to {value:?} twice in a row");
-            before = value;
+            let value = patch.body.as_ref().and_then(|body| body.get("displayName"));
+            let number = value.and_then(|value| value.as_str()?.strip_prefix(PREFIX)?.parse().ok());
+            let number: u64 = number.with_context(|| format!("displayName was set to {value:?}"))?;
+            ensure!(number >= heard, "edit {number} was sent after edit {heard}");
+            repeated += usize::from(number == heard);
+            heard = if unheard { heard } else { number };
+            latest = number;
         }
-        ensure!(!patches.is_empty(), "Graph was sent no change for {count} edits");
-        Ok(format!(
-            "{count} edits came meanwhile: {} PATCHes, none twice, and the last edit is in Graph",
-            patches.len()
-        ))
+        ensure!(latest == last, "the last PATCH was of edit {latest}, not {last}");
+        Ok(Arrived {
+            edits: last - first,
+            patches: patches.len(),
+            repeated,
+        })
     }
 }
 
-async fn edit(partners: Api<ComplianceManagementPartner>, stop: Arc<AtomicBool>) -> Result<Edited> {
+/// What became of the edits.
+pub(crate) struct Arrived {
+    edits: u64,
+    patches: usize,
+    /// How many changes were of the same edit as the one before.
+    pub(crate) repeated: usize,
+}
+
+impl fmt::Display for Arrived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { edits, patches, .. } = self;
+        write!(
+            f,
+            "{edits} edits came meanwhile: {patches} PATCHes in their order, the last of the last edit"
+        )
+    }
+}
+
+/// How the names begin that edits give.
+const PREFIX: &str = "Edit ";
+
+fn name(number: u64) -> String {
+    format!("{PREFIX}{number}")
+}
+
+/// Gives the number of the last edit.
+async fn edit(partners: Api<ComplianceManagementPartner>, mut number: u64, stop: Arc<AtomicBool>) -> Result<u64> {
     let mut pace = interval(PACE);
-    let mut edited = Edited { count: 0, last: false };
-    let now = partners.get("jamf").await?;
-    edited.last = now.spec.ios_onboarded.unwrap_or_default();
     while !stop.load(Ordering::Relaxed) {
         pace.tick().await;
-        let next = !edited.last;
-        let change = json!({"spec": {"iosOnboarded": next}});
+        number += 1;
+        let change = json!({"spec": {"displayName": name(number)}});
+        let change = Patch::Merge(change);
         partners
-            .patch("jamf", &PatchParams::default(), &Patch::Merge(change))
+            .patch("jamf", &PatchParams::default(), &change)
             .await
             .context("an edit")?;
-        edited = Edited {
-            count: edited.count + 1,
-            last: next,
-        };
     }
-    Ok(edited)
+    Ok(number)
 }

@@ -1,22 +1,30 @@
 //! Namespaces of the run's own, in which a node is made: of processes, mounts and the network. When the first process in
-//! them ends, however it does, the kernel ends all others, and mounts and interfaces go with the last. What is left to be
-//! put right is outside of namespaces: the cgroups of the pods, and settings of the kernel that a kubelet makes.
+//! them ends, however it does, the kernel ends all others, and mounts and interfaces go with the last. The cgroups of the
+//! pods alone are outside of namespaces.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use harness::{Interrupt, Scratch, leashed};
+use harness::{Interrupt, Scratch, leashed, wait_for};
+use rustix::fs::Access;
 
 /// The first argument of this program where it is inside.
 pub(crate) const INSIDE: &str = "--inside";
 
+/// What is made anew, for util-linux' unshare.
+const NAMESPACES: [&str; 4] = ["--net", "--mount", "--pid", "--fork"];
+
+/// How long the kernel takes to end all that is inside.
+const LIMIT: Duration = Duration::from_secs(30);
+
 /// How the names of cgroups begin.
 const PREFIX: &str = "compliance-partner-e2e-";
 
-/// The kernel's settings that a kubelet makes as it likes them, for the whole machine.
+/// The kernel's settings that a kubelet would make as it likes them, for the whole machine.
 const SETTINGS: [&str; 6] = [
     "vm/overcommit_memory",
     "vm/panic_on_oom",
@@ -35,31 +43,48 @@ pub(crate) async fn enter(archive: &Path) -> Result<ExitCode> {
             archive.display()
         )
     })?;
-    // The terminal sends its signals to all; this process is to outlive the others and to tidy up.
-    let _interrupt = Interrupt::new()?;
+    let mut interrupt = Interrupt::new()?;
     let folder = Scratch::new()?;
     let cgroup = Cgroup::new()?;
-    let settings = Settings::read();
     let mut command = leashed("unshare")?;
     command
-        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
+        .args(NAMESPACES)
+        .args(["--kill-child", "--mount-proc", "--"])
         // The first process of a PID namespace inherits the orphans, and a shell buries them.
         .args(["sh", "-c", r#""$@"; exit $?"#, "init"])
         .arg(std::env::current_exe()?)
         .args([INSIDE.as_ref(), folder.path(), &archive, cgroup.name.as_ref()])
         // Folders for temporary files go by the ids of processes, and those inside are others.
         .env("TMPDIR", folder.path());
-    let status = tokio::process::Command::from(command).status().await;
-    drop(settings);
-    let status = status.context("unshare (util-linux) cannot be run")?;
+    let mut inside = tokio::process::Command::from(command)
+        .spawn()
+        .context("unshare (util-linux) cannot be run")?;
+    let status = tokio::select! {
+        status = inside.wait() => Some(status?),
+        () = interrupt.received() => None,
+    };
+    if status.is_none() {
+        inside.kill().await?;
+    }
+    // The last process may be a moment behind the first.
     let name = cgroup.name.clone();
-    cgroup.remove()?;
-    nothing_is_left(folder.path(), &name)?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    wait_for("the end of all that ran inside", LIMIT, async || {
+        cgroup.remove()?;
+        nothing_is_left(folder.path(), &name)
     })
+    .await?;
+    match status {
+        Some(status) if status.success() => Ok(ExitCode::SUCCESS),
+        Some(_) => Ok(ExitCode::FAILURE),
+        None => bail!("interrupted; nothing is left running"),
+    }
+}
+
+/// Whether this process may make such namespaces. Root in a container may not, unless the container is privileged.
+pub(crate) fn is_possible() -> bool {
+    let mut command = Command::new("unshare");
+    let output = command.args(NAMESPACES).arg("true").output();
+    output.is_ok_and(|output| output.status.success()) && rustix::fs::access("/sys/fs/cgroup", Access::WRITE_OK).is_ok()
 }
 
 /// A cgroup in every hierarchy of the machine (version 1), or in the one that it has (version 2).
@@ -107,9 +132,9 @@ impl Cgroup {
 
     /// # Errors
     /// If a process is still in one of them.
-    fn remove(mut self) -> Result<()> {
-        for place in std::mem::take(&mut self.places) {
-            remove_cgroup(&place).with_context(|| format!("{} is still in use", place.display()))?;
+    fn remove(&self) -> Result<()> {
+        for place in &self.places {
+            remove_cgroup(place).with_context(|| format!("{} is still in use", place.display()))?;
         }
         Ok(())
     }
@@ -134,14 +159,17 @@ fn sweep(hierarchy: &Path) {
     }
 }
 
-/// All controllers, so that limits can be set below.
+/// The controllers that a kubelet asks for, so that limits can be set below. The machine may hand others to nobody.
 fn enable_controllers(root: &Path, name: &str) -> Result<()> {
-    let available = fs::read_to_string(root.join("cgroup.controllers"))?;
-    let wanted: Vec<String> = available
-        .split_whitespace()
-        .map(|controller| format!("+{controller}"))
-        .collect();
-    fs::write(root.join(name).join("cgroup.subtree_control"), wanted.join(" ")).context("cgroup.subtree_control")
+    for group in [root.to_owned(), root.join(name)] {
+        let available = fs::read_to_string(group.join("cgroup.controllers"))?;
+        let wanted = ["cpu", "cpuset", "memory", "pids"].into_iter();
+        for controller in wanted.filter(|wanted| available.split_whitespace().any(|controller| controller == *wanted)) {
+            fs::write(group.join("cgroup.subtree_control"), format!("+{controller}"))
+                .with_context(|| format!("{} takes no {controller}", group.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// A fresh cpuset of version 1 has no processors, and takes no process before it has.
@@ -156,36 +184,23 @@ fn inherit_cpus(root: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The innermost first. The files in it go with it.
+/// The innermost first. The files in it go with it. One that is gone is as good.
 fn remove_cgroup(place: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(place)? {
+    let gone = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    };
+    let entries = match fs::read_dir(place) {
+        Ok(entries) => entries,
+        Err(error) => return gone(error),
+    };
+    for entry in entries {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             remove_cgroup(&entry.path())?;
         }
     }
-    fs::remove_dir(place)
-}
-
-/// Settings of the kernel, put back on drop.
-struct Settings(Vec<(PathBuf, Vec<u8>)>);
-
-impl Settings {
-    fn read() -> Self {
-        let paths = SETTINGS.map(|name| Path::new("/proc/sys").join(name));
-        let found = paths.into_iter().filter_map(|path| Some((fs::read(&path).ok()?, path)));
-        Self(found.map(|(value, path)| (path, value)).collect())
-    }
-}
-
-impl Drop for Settings {
-    fn drop(&mut self) {
-        for (path, value) in &self.0 {
-            if fs::read(path).is_ok_and(|now| now != *value) {
-                let _ = fs::write(path, value);
-            }
-        }
-    }
+    fs::remove_dir(place).or_else(gone)
 }
 
 /// # Errors
@@ -227,6 +242,17 @@ pub(crate) fn furnish(folder: &Path) -> Result<()> {
     fs::create_dir(&work)?;
     let layers = format!("lowerdir=/var/lib,upperdir={upper},workdir={work}");
     run("mount", &["-t", "overlay", "-o", &layers, "overlay", "/var/lib"])?;
+    // They are the machine's: a file stands for each, with what it has.
+    for setting in SETTINGS {
+        let (place, copy) = (
+            format!("/proc/sys/{setting}"),
+            format!("{folder}/{}", setting.replace('/', ".")),
+        );
+        if let Ok(value) = fs::read(&place) {
+            fs::write(&copy, value)?;
+            run("mount", &["--bind", &copy, &place])?;
+        }
+    }
     // containerd and kubelet hand mounts on to the pods.
     run("mount", &["--make-rshared", "/"])
 }

@@ -31,7 +31,7 @@ use node::Node;
 
 /// What to do where no node can be made.
 const WITHOUT_ROOT: &str = "\
-e2e: a node with pods takes Linux and root, with cargo and go in PATH
+e2e: a node with pods takes Linux and all rights of root (in a container: a privileged one), with cargo and go in PATH
      Or name a cluster that you may install CustomResourceDefinitions in, the image, and this machine as the pods reach it:
      KUBECONFIG=… E2E_IMAGE=registry.example/compliance-partner-operator:0.1.0 E2E_ADDRESS=192.0.2.1 make e2e";
 
@@ -54,7 +54,7 @@ fn outside(archive: &Path) -> Result<ExitCode> {
     if let Some(image) = std::env::var("E2E_IMAGE").ok().filter(|image| !image.is_empty()) {
         return elsewhere(&Image::named(&image)?);
     }
-    if !cfg!(target_os = "linux") || !rustix::process::geteuid().is_root() {
+    if !cfg!(target_os = "linux") || !rustix::process::geteuid().is_root() || !enclosure::is_possible() {
         eprintln!("{WITHOUT_ROOT}");
         return Ok(ExitCode::from(2));
     }

@@ -122,15 +122,12 @@ impl<'a> Stage<'a> {
 
     /// # Errors
     /// If Graph has a property of the partner otherwise.
-    pub(crate) fn row_has(&self, property: &str, value: bool) -> Result<()> {
+    pub(crate) fn row_has(&self, property: &str, value: &Value) -> Result<()> {
         let row = self
             .graph()
             .row(TENANT_ID, PARTNER_ID)
             .context("Graph has no such partner")?;
-        ensure!(
-            row.get(property) == Some(&Value::Bool(value)),
-            "{property} is not {value}: {row}"
-        );
+        ensure!(row.get(property) == Some(value), "{property} is not {value}: {row}");
         Ok(())
     }
 

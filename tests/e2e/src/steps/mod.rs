@@ -48,6 +48,7 @@ async fn play(stage: &Stage<'_>) -> Result<()> {
         .await
         .context("an operator that reaches no Graph")?;
     replace::by_a_restart(stage).await.context("kubectl rollout restart")?;
+    replace::by_a_deletion(stage).await.context("kubectl delete pod")?;
     replace::by_a_kill(stage).await.context("SIGKILL")?;
     load::within_the_memory_limit(stage).await.context("the memory limit")?;
     identity::of_an_account(stage).await.context("workload identity")?;

@@ -78,7 +78,7 @@ pub(super) async fn waits_for_the_operator(stage: &Stage<'_>) -> Result<()> {
         .cluster
         .helm("uninstall", "tenant", TENANT_NAMESPACE, &["--wait", WAIT])
         .await?;
-    stage.row_has("macOsOnboarded", true)?;
+    stage.row_has("macOsOnboarded", &json!(true))?;
     stage
         .story
         .step("helm uninstall --wait of all three ends at once and leaves Graph as it is: deletionPolicy is Retain");
@@ -151,7 +151,7 @@ async fn reason(stage: &Stage<'_>, resource: &str, reason: &str) -> Result<()> {
 /// Graph has what the partner asks for, by one change since this request.
 async fn in_sync(stage: &Stage<'_>, from: u64) -> Result<()> {
     stage.ready("jamf").await?;
-    stage.row_has("macOsOnboarded", true)?;
+    stage.row_has("macOsOnboarded", &json!(true))?;
     let patches = stage.patches_since(from);
     ensure!(patches.len() == 1, "Graph was sent {} changes", patches.len());
     Ok(())
@@ -163,7 +163,7 @@ pub(super) async fn without_the_partner(stage: &Stage<'_>) -> Result<()> {
         .cluster
         .helm("uninstall", "partner", TENANT_NAMESPACE, &["--wait", WAIT])
         .await?;
-    stage.row_has("macOsOnboarded", false)?;
+    stage.row_has("macOsOnboarded", &json!(false))?;
     stage
         .story
         .step("helm uninstall --wait of the partner ends when the Reset of its deletionPolicy is in Graph");

@@ -22,6 +22,14 @@ pub(super) async fn by_an_upgrade(stage: &Stage<'_>) -> Result<()> {
     let edits = Edits::of_jamf(stage);
     operator_release(stage, "upgrade", &["--set=logLevel=debug"]).await?;
     replaced(stage, uid(&pod)?).await?;
+    // An empty list is a wish too, and stays one.
+    let path = "jsonpath={.spec.iosEnrollmentAssignments}";
+    let empty = stage
+        .cluster
+        .kubectl
+        .ok(&["-n", TENANT_NAMESPACE, "get", "cmp/jamf", "-o", path])
+        .await?;
+    ensure!(empty == "[]", "the empty list has become {empty:?}");
     let told = edits.arrive(stage).await?;
     stage.story.step("helm upgrade --wait replaces the pod");
     tell(&told);
@@ -99,6 +107,20 @@ pub(super) async fn by_a_restart(stage: &Stage<'_>) -> Result<()> {
     let told = edits.arrive(stage).await?;
     stage.story.step("kubectl rollout restart replaces the pod");
     tell(&told);
+    Ok(())
+}
+
+/// `kubectl delete pod`, as by a drain: the new pod may start before the old one has ended.
+pub(super) async fn by_a_deletion(stage: &Stage<'_>) -> Result<()> {
+    let pod = stage.cluster.operator_pod().await?;
+    let edits = Edits::of_jamf(stage);
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let args = ["-n", OPERATOR_NAMESPACE, "delete", "pod", name, "--timeout=90s"];
+    stage.cluster.kubectl.ok(&args).await?;
+    wait_for("a new pod", PATIENCE, async || replaced(stage, uid(&pod)?).await).await?;
+    let told = edits.arrive_in_order(stage).await?;
+    stage.story.step("kubectl delete pod replaces the pod");
+    tell(&format!("{told}; {} sent by both pods", told.repeated));
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! What goes, and what stays, when something leaves the Application of `deploy/argocd`, or it goes itself.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use graph_simulator::Request;
 use harness::{CRD_NAMES, OPERATOR, PATIENCE, wait_for};
 use serde_json::{Value, json};
@@ -75,14 +75,17 @@ async fn where_argo_cd_tracks_by_label_an_annotation_of_the_chart_keeps_the_kind
     ];
     plane.kubectl_ok(&args).await?;
     without_crds(&site).await?;
-    site.until("CRDs to be pruned", |application| {
+    // Argo CD does not compare for a change of its settings.
+    wait_for("CRDs to be pruned", PATIENCE, async || {
+        let application = site.refreshed().await?;
         let resources = application["status"]["resources"].as_array().context("no resources")?;
         let crds = resources.iter().filter(|resource| resource["kind"] == CRD);
         let pruned = crds.filter(|resource| resource["requiresPruning"] == true);
         ensure!(pruned.count() == 2, "{resources:#?}");
-        Ok(())
+        anyhow::Ok(())
     })
-    .await?;
+    .await
+    .map_err(|error| anyhow!("{error:#}\n{}", site.argocd.log_tail()))?;
     let synced = pruned(&site).await?;
     let results = synced["status"]["operationState"]["syncResult"]["resources"].as_array();
     let crds = results

@@ -21,8 +21,8 @@ pub const NAME: &str = "compliance-partner-operator";
 /// The address of a repository that tests may fill.
 pub const MORE: &str = "https://git.example.com/contoso/more.git";
 
-/// Longer than a sync with its waits between waves, and one retry.
-const LIMIT: Duration = Duration::from_secs(120);
+/// Longer than a sync with its waits between waves, and two retries, the second of which begins after 40 s.
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// See the module.
 pub struct Site {
@@ -99,15 +99,24 @@ impl Site {
         self.until_of(NAME, what, look).await
     }
 
-    /// Waits until the sync that is under way says this.
+    /// Waits until the sync that is under way waits for this alone. Where more resources are named, they are those of the
+    /// waves to come.
     pub async fn waits_for(&self, what: &str) -> Result<()> {
-        self.until(what, |application| {
+        let wanted = format!("waiting for healthy state of {what}");
+        self.until(&wanted, |application| {
             let state = &application["status"]["operationState"];
             ensure!(word(state, "/phase") == "Running", "{state:#}");
-            ensure!(word(state, "/message").contains(what), "{state:#}");
+            ensure!(word(state, "/message") == wanted, "{state:#}");
             Ok(())
         })
         .await
+    }
+
+    /// Waits until the sync waits for the connection, which waits for its Secret.
+    pub async fn lacks_secret(&self) -> Result<()> {
+        self.waits_for("intune.msgraph.dev/GraphConnection/contoso").await?;
+        self.world.connection_is("contoso", "False", "SecretNotFound").await?;
+        Ok(())
     }
 
     /// Waits for the end of the first sync, and for all to be in sync and healthy.
@@ -156,8 +165,19 @@ impl Site {
     /// Syncs an Application once more by hand, with these options of the operation, and gives it when that is over.
     pub async fn synced(&self, name: &str, number: u32, options: Value) -> Result<Value> {
         let info = json!([{ "name": "number", "value": number.to_string() }]);
-        let operation = json!({ "operation": { "sync": options, "info": info } });
-        self.argocd.change(name, &operation).await?;
+        // As Argo CD's server begins one: when no other is under way, and without what the last one left, which would be
+        // taken for results of this one.
+        wait_for("a new sync", LIMIT, async || {
+            let now = self.argocd.application(name).await?;
+            ensure!(now["operation"].is_null(), "{:#}", now["operation"]);
+            let begun = json!({
+                "metadata": { "resourceVersion": now["metadata"]["resourceVersion"] },
+                "operation": { "sync": options, "info": info },
+                "status": { "operationState": null },
+            });
+            self.argocd.change(name, &begun).await
+        })
+        .await?;
         self.until_of(name, "the end of the sync", |application| {
             let state = &application["status"]["operationState"];
             ensure!(state["operation"]["info"] == info, "{state:#}");
@@ -219,7 +239,7 @@ impl Site {
     pub async fn installed(&mut self) -> Result<()> {
         self.apply().await?;
         self.run().await?;
-        self.world.connection_is("contoso", "False", "SecretNotFound").await?;
+        self.lacks_secret().await?;
         self.world
             .secret("graph", json!({ "client-secret": CLIENT_SECRET }))
             .await?;

@@ -101,6 +101,17 @@ async fn wanted(site: &Site) -> Result<BTreeSet<(String, String)>> {
     Ok(objects.iter().map(known).collect())
 }
 
+/// What README.md says of the first attempt: nothing fails it but a kind that the API server is about to establish, which
+/// Argo CD takes for Degraded where it looks in that moment. Then the one retry does.
+fn retried_for_kinds_alone(site: &Site, state: &Value) -> Result<()> {
+    let failures = site.argocd.failures()?;
+    let of_kind = |line: &String| line.contains("'CRD is not established'");
+    ensure!(failures.iter().all(of_kind), "{failures:#?}");
+    let retries = if failures.is_empty() { Value::Null } else { json!(1) };
+    assert_eq!(state["retryCount"], retries, "{failures:#?}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_sync_brings_the_chart_and_the_resources_to_an_empty_cluster() -> Result<()> {
     let mut site = Site::new().await?;
@@ -115,8 +126,7 @@ async fn one_sync_brings_the_chart_and_the_resources_to_an_empty_cluster() -> Re
 
     // Nor is wave 1 before the Secret is there: there is no partner yet.
     site.run().await?;
-    site.world.connection_is("contoso", "False", "SecretNotFound").await?;
-    site.waits_for("intune.msgraph.dev/GraphConnection/contoso").await?;
+    site.lacks_secret().await?;
     ensure!(site.world.partners().get_opt("jamf").await?.is_none());
     site.world
         .secret("graph", json!({ "client-secret": CLIENT_SECRET }))
@@ -138,7 +148,7 @@ async fn one_sync_brings_the_chart_and_the_resources_to_an_empty_cluster() -> Re
 
     let status = &application["status"];
     assert_eq!(status["history"].as_array().map(Vec::len), Some(1), "{status:#}");
-    ensure!(status["operationState"]["retryCount"].is_null(), "{status:#}");
+    retried_for_kinds_alone(&site, &status["operationState"])?;
     ensure!(status["conditions"].as_array().is_none_or(Vec::is_empty), "{status:#}");
     let synced: BTreeSet<(String, String)> = site.live().await?.iter().map(known).collect();
     assert_eq!(synced, wanted(&site).await?);
@@ -186,16 +196,21 @@ impl Comparison {
 
 /// Neither what the operator writes, nor what the API server fills in, nor one more sync makes anything differ from git.
 async fn stays_in_sync(site: &Site) -> Result<()> {
-    for (number, comparison) in [Comparison::Structured, Comparison::ServerSide, Comparison::ThreeWay]
-        .into_iter()
-        .enumerate()
-    {
+    for (number, comparison) in [
+        (1, Comparison::Structured),
+        (2, Comparison::ServerSide),
+        (3, Comparison::ThreeWay),
+    ] {
         comparison.choose(site).await?;
         site.in_sync(&format!("{comparison:?}, after the operator")).await?;
 
-        let before = site.live().await?;
         let options = json!({ "syncOptions": comparison.sync_options() });
-        let again = site.synced(NAME, u32::try_from(number)?, options).await?;
+        if matches!(comparison, Comparison::ThreeWay) {
+            // The first such sync notes in an annotation what it applies, and a Deployment's generation counts that.
+            site.synced(NAME, 0, options.clone()).await?;
+        }
+        let before = site.live().await?;
+        let again = site.synced(NAME, number, options).await?;
         assert_eq!(word(&again, "/status/operationState/phase"), "Succeeded", "{again:#}");
         site.in_sync(&format!("{comparison:?}, after one more sync")).await?;
         specs_are_gits(site).await?;
@@ -326,7 +341,7 @@ async fn a_refused_credential_fails_the_sync_and_a_retry_goes_on() -> Result<()>
     site.run().await?;
     site.until("a sync that failed and will be tried again", |application| {
         let state = &application["status"]["operationState"];
-        ensure!(word(state, "/message").contains("Retrying attempt #1"), "{state:#}");
+        ensure!(word(state, "/message").contains("Retrying attempt #"), "{state:#}");
         let resources = state["syncResult"]["resources"].as_array().context("no results")?;
         let connection = resources.iter().find(|resource| resource["kind"] == "GraphConnection");
         let told = word(connection.context("no connection")?, "/message").to_owned();

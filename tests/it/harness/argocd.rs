@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::control_plane::{ControlPlane, ensured};
+use crate::objects::merge;
 use crate::process::{Process, leashed};
 use crate::world::checkout;
 
@@ -106,6 +107,19 @@ impl ArgoCd {
         self.plane.kubectl_ok(&args).await.map(drop)
     }
 
+    /// What its log says of each resource that failed an attempt at a sync.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn failures(&self) -> Result<Vec<String>> {
+        let log = self.process.log()?;
+        let results = log.lines().filter(|line| line.contains(" resource result, "));
+        Ok(results
+            .filter(|line| line.contains("'Failed'"))
+            .map(str::to_owned)
+            .collect())
+    }
+
     /// The last lines of its log: for messages of failure.
     #[must_use]
     pub fn log_tail(&self) -> String {
@@ -121,10 +135,16 @@ fn installation() -> Value {
             "apiVersion": "v1", "kind": kind, "metadata": { "name": name, "namespace": NAMESPACE, "labels": labels },
         })
     };
+    // Written by Argo CD's server when it starts; without it the controller takes no change of its settings in.
+    let mut secret = object("Secret", "argocd-secret");
+    merge(
+        &mut secret,
+        json!({ "stringData": { "server.secretkey": "signs nothing here" } }),
+    );
     json!({ "apiVersion": "v1", "kind": "List", "items": [
         { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } },
         object("ConfigMap", "argocd-cm"),
-        object("Secret", "argocd-secret"),
+        secret,
         {
             "apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject",
             "metadata": { "name": "default", "namespace": NAMESPACE },

@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing)]
 
 mod crds;
+mod notes;
 mod readme;
 mod refusals;
 mod release;

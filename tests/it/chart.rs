@@ -3,6 +3,7 @@
 // Helpers may panic as tests may: a wrong index is a failed test.
 #![allow(clippy::indexing_slicing)]
 
+mod blanks;
 mod crds;
 mod notes;
 mod readme;

@@ -6,6 +6,7 @@
 mod blanks;
 mod crds;
 mod notes;
+mod parent;
 mod readme;
 mod refusals;
 mod release;

@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing)]
 
 mod blanks;
+mod bounds;
 mod crds;
 mod notes;
 mod parent;

@@ -3,7 +3,11 @@
 // Helpers may panic as tests may: a wrong index is a failed test.
 #![allow(clippy::indexing_slicing)]
 
+mod blanks;
+mod bounds;
 mod crds;
+mod notes;
+mod parent;
 mod readme;
 mod refusals;
 mod release;

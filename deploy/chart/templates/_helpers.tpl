@@ -3,16 +3,17 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* The name of this installation's objects. */}}
+{{/* The name of this installation's objects. A release's may have dots, and a Service's must not. */}}
 {{- define "compliance-partner-operator.fullname" -}}
+{{- $release := .Release.Name | replace "." "-" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := include "compliance-partner-operator.name" . -}}
-{{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- if contains $name $release -}}
+{{- $release | trunc 63 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- printf "%s-%s" $release $name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -61,17 +62,37 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- regexFind "[0-9]+$" .Values.adminAddress -}}
 {{- end -}}
 
-{{/* The flag's own bounds, told at once and not by a pod that does not start. */}}
-{{- define "compliance-partner-operator.syncInterval" -}}
-{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 -}}
+{{/* A duration's milliseconds. The operator takes none longer than a century; here it is asked part by part, since products
+and sums of more would overflow. */}}
+{{- define "compliance-partner-operator.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 "w" 604800000 "y" 31536000000 -}}
+{{- $most := int64 3153600000000 -}}
 {{- $milliseconds := int64 0 -}}
-{{- range regexFindAll "[0-9]+(ms|h|m|s)" .Values.syncInterval -1 -}}
-{{- $milliseconds = add $milliseconds (mul (regexFind "^[0-9]+" . | int64) (get $units (regexFind "[a-z]+$" .))) -}}
+{{- range regexFindAll "[0-9]+(ms|[smhdwy])" .duration -1 -}}
+{{- $unit := get $units (regexFind "[a-z]+$" .) | int64 -}}
+{{- /* Without zeros before it, which would make it octal; nothing is 0. */ -}}
+{{- $number := regexFind "[1-9][0-9]*" . | int64 -}}
+{{- if le $number (div $most $unit) -}}
+{{- $milliseconds = add $milliseconds (mul $number $unit) -}}
+{{- else -}}
+{{- $milliseconds = add $most 1 -}}
 {{- end -}}
-{{- if or (lt $milliseconds (int64 1000)) (gt $milliseconds (int64 86400000)) -}}
-{{- fail (printf "syncInterval is %s: it has to be from 1s to 24h" .Values.syncInterval) -}}
+{{- if gt $milliseconds $most -}}
+{{- fail (printf "%s is %s: it has to be at most 876000h, a century" $.name $.duration) -}}
 {{- end -}}
-{{- .Values.syncInterval -}}
+{{- end -}}
+{{- $milliseconds -}}
+{{- end -}}
+
+{{/* A flag with a duration, or with never. Its bounds are told at once and not by a pod that does not start. */}}
+{{- define "compliance-partner-operator.durationFlag" -}}
+{{- if ne .duration "never" -}}
+{{- $milliseconds := include "compliance-partner-operator.milliseconds" . | int64 -}}
+{{- if and (eq .name "syncInterval") (or (lt $milliseconds (int64 1000)) (gt $milliseconds (int64 86400000))) -}}
+{{- fail (printf "syncInterval is %s: it has to be from 1s to 24h" .duration) -}}
+{{- end -}}
+{{- end -}}
+{{- printf "--%s=%s" (kebabcase .name) .duration | quote -}}
 {{- end -}}
 
 {{/* How the operator is started. */}}
@@ -80,13 +101,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- with .Values.watchNamespaces }}
 - {{ printf "--watch-namespaces=%s" (join "," .) | quote }}
 {{- end }}
-- {{ printf "--sync-interval=%s" (include "compliance-partner-operator.syncInterval" .) | quote }}
-- {{ printf "--heartbeat-stale-after=%s" .Values.heartbeatStaleAfter | quote }}
-- {{ printf "--heartbeat-resolution=%s" .Values.heartbeatResolution | quote }}
+{{- range $name := list "syncInterval" "heartbeatStaleAfter" "heartbeatResolution" "abandonCleanupAfter" }}
+- {{ include "compliance-partner-operator.durationFlag" (dict "name" $name "duration" (get $.Values $name)) }}
+{{- end }}
 {{- if .Values.observeOnly }}
 - --observe-only
 {{- end }}
-- {{ printf "--abandon-cleanup-after=%s" .Values.abandonCleanupAfter | quote }}
 {{- with .Values.operatorIdentityNamespaces }}
 - {{ printf "--operator-identity-namespaces=%s" (join "," .) | quote }}
 {{- end }}
@@ -161,11 +181,18 @@ priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* How Prometheus reads the metrics, by a Service or by the pod. */}}
+{{/* How Prometheus reads the metrics, by a Service or by the pod: with the values of one of both, and their name. */}}
 {{- define "compliance-partner-operator.scrape" -}}
+{{- $name := .name -}}
+{{- with .monitor -}}
+{{- $interval := include "compliance-partner-operator.milliseconds" (dict "name" (printf "%s.interval" $name) "duration" .interval) -}}
+{{- $timeout := include "compliance-partner-operator.milliseconds" (dict "name" (printf "%s.scrapeTimeout" $name) "duration" .scrapeTimeout) -}}
+{{- if gt ($timeout | int64) ($interval | int64) -}}
+{{- fail (printf "%s.scrapeTimeout is %s: it has to be at most %s.interval, %s" $name .scrapeTimeout $name .interval) -}}
+{{- end -}}
 path: /metrics
-interval: {{ .interval }}
-scrapeTimeout: {{ .scrapeTimeout }}
+interval: {{ .interval | quote }}
+scrapeTimeout: {{ .scrapeTimeout | quote }}
 honorLabels: {{ .honorLabels }}
 {{- with .relabelings }}
 relabelings:
@@ -174,5 +201,35 @@ relabelings:
 {{- with .metricRelabelings }}
 metricRelabelings:
   {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The networks of a value of the NetworkPolicy, as peers. The address of the metadata service is none of them: it is left
+out of each that it is within. That is so where both addresses, as numbers, are the same from the prefix on. */}}
+{{- define "compliance-partner-operator.networks" -}}
+{{- $metadata := int64 2852039166 -}}
+{{- range .cidrs }}
+{{- $octets := regexFindAll "[0-9]+" . -1 }}
+{{- $within := false }}
+{{- if not (contains ":" .) }}
+{{- $network := int64 0 }}
+{{- range $octets | initial }}
+{{- $network = add (mul $network 256) (int64 .) }}
+{{- end }}
+{{- $size := int64 1 }}
+{{- range until (sub 32 (last $octets | int) | int) }}
+{{- $size = mul $size 2 }}
+{{- end }}
+{{- if and (eq $size 1) (eq $network $metadata) }}
+{{- fail (printf "%s has the address of the metadata service: that is what networkPolicy.managedIdentity is for" $.name) }}
+{{- end }}
+{{- $within = eq (div $network $size) (div $metadata $size) }}
+{{- end }}
+- ipBlock:
+    cidr: {{ . | quote }}
+    {{- if $within }}
+    except: [169.254.169.254/32]
+    {{- end }}
 {{- end }}
 {{- end -}}

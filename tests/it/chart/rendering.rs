@@ -91,15 +91,6 @@ async fn every_value_is_seen_where_it_belongs() -> Result<()> {
     Ok(())
 }
 
-/// What a parent chart hands to all of its charts is no misspelling.
-#[tokio::test]
-async fn a_parent_charts_global_values_are_taken_and_change_nothing() -> Result<()> {
-    let helm = Helm::alone().await?;
-    let with_globals = rendered(&helm, &["--set", "global.registry=registry.example"]).await?;
-    assert_eq!(with_globals, rendered(&helm, &[]).await?);
-    Ok(())
-}
-
 /// So that what the flags' own documentation says holds for the chart too, but for the form of the log.
 #[tokio::test]
 async fn the_defaults_are_those_of_the_flags_and_of_the_plain_manifest() -> Result<()> {

@@ -70,8 +70,8 @@ async fn a_blank_value_is_refused_by_its_name_or_means_its_default() -> Result<(
             Err(error) => {
                 let told = format!("{error:#}");
                 let (parents, name) = place.rsplit_once('.').unwrap_or(("", place));
-                let parents = parents.split('.').filter(|parent| !parent.is_empty());
-                let at: String = parents.map(|parent| format!("/{parent}")).collect();
+                let slash = if parents.is_empty() { "" } else { "/" };
+                let at = format!("{slash}{}", parents.replace('.', "/"));
                 ensure!(
                     told.contains(&format!("at '{at}': missing property '{name}'")),
                     "{place}: {told}"

@@ -1,6 +1,7 @@
 //! The operator's pod is replaced while its partner is edited: nothing is lost, and nothing is sent twice.
 
 use anyhow::{Result, ensure};
+use graph_simulator::{Violation, ViolationKind};
 use harness::{tell, wait_for};
 use serde_json::json;
 
@@ -113,12 +114,19 @@ pub(super) async fn by_a_restart(stage: &Stage<'_>) -> Result<()> {
 /// `kubectl delete pod`, as by a drain: the new pod may start before the old one has ended.
 pub(super) async fn by_a_deletion(stage: &Stage<'_>) -> Result<()> {
     let pod = stage.cluster.operator_pod().await?;
+    stage.is_lawful()?;
     let edits = Edits::of_jamf(stage);
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let args = ["-n", OPERATOR_NAMESPACE, "delete", "pod", name, "--timeout=90s"];
     stage.cluster.kubectl.ok(&args).await?;
     wait_for("a new pod", PATIENCE, async || replaced(stage, uid(&pod)?).await).await?;
     let told = edits.arrive_in_order(stage).await?;
+    // What both have sent was no change for Graph the second time. A right client never sends more than that.
+    let twice = |violation: &Violation| violation.kind == ViolationKind::UnchangedProperty;
+    let (repeated, others): (Vec<_>, Vec<_>) = stage.graph().violations().into_iter().partition(twice);
+    ensure!(others.is_empty(), "{others:?}");
+    ensure!(repeated.len() <= told.repeated, "{repeated:?}");
+    stage.graph().clear_violations();
     stage.story.step("kubectl delete pod replaces the pod");
     tell(&format!("{told}; {} sent by both pods", told.repeated));
     Ok(())

@@ -11,10 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use graph_simulator::Simulator;
-use harness::{OPERATOR, PATIENCE, Process, Scratch, World, free_port, leashed, wait_for};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use harness::{OPERATOR, PATIENCE, Process, Scratch, World, ask_admin_port, free_port, leashed, wait_for};
 
 /// The operator as users run it.
 pub(crate) struct Running {
@@ -108,20 +105,7 @@ impl Running {
 
     /// What the admin port answers: the status and the body.
     async fn get(&self, path: &str) -> Result<(u16, String)> {
-        let exchange = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-            let request = format!("GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            anyhow::Ok(answer)
-        };
-        let answer = timeout(Duration::from_secs(5), exchange)
-            .await
-            .context("no answer of the admin port")??;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Ok((status.context("no status")?, body.to_owned()))
+        ask_admin_port(("127.0.0.1", self.port), path).await
     }
 
     /// Waits until the admin port answers with this status.

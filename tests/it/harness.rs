@@ -14,6 +14,8 @@
 
 #[path = "harness/access.rs"]
 mod access;
+#[path = "harness/admin_port.rs"]
+mod admin_port;
 #[path = "harness/argocd.rs"]
 mod argocd;
 #[path = "harness/certificates.rs"]
@@ -50,6 +52,7 @@ mod wait;
 mod world;
 
 pub use access::client;
+pub use admin_port::ask_admin_port;
 pub use argocd::{ArgoCd, argocd, argocd_customizations};
 pub use certificates::{Authority, Identity};
 pub use control_plane::{AUDIT_LOGS, ControlPlane, Options, ensured};

@@ -3,11 +3,9 @@
 use std::time::{Duration, Instant, SystemTime};
 use std::{fmt, fs};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use harness::{PATIENCE, Process, free_port, leashed, wait_for};
+use anyhow::{Context as _, Result, ensure};
+use harness::{PATIENCE, Process, ask_admin_port, free_port, leashed, wait_for};
 use jiff::Timestamp;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::bed::Bed;
 
@@ -117,12 +115,9 @@ impl Operator {
     /// If they are not in time.
     pub(crate) async fn ready(&self) -> Result<()> {
         let ready = async || {
-            let answer = self.get("/readyz").await?;
-            if answer.starts_with("HTTP/1.1 200") {
-                Ok(())
-            } else {
-                bail!("{answer}")
-            }
+            let (status, body) = ask_admin_port(&self.admin, "/readyz").await?;
+            ensure!(status == 200, "{status}: {body}");
+            Ok(())
         };
         let waited = wait_for("a ready operator", PATIENCE, ready).await;
         waited.with_context(|| self.log_tail())
@@ -133,16 +128,7 @@ impl Operator {
     /// # Errors
     /// If they are not served.
     pub(crate) async fn scrape(&self) -> Result<String> {
-        self.get("/metrics").await
-    }
-
-    async fn get(&self, path: &str) -> Result<String> {
-        let mut stream = TcpStream::connect(&self.admin).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok(answer)
+        Ok(ask_admin_port(&self.admin, "/metrics").await?.1)
     }
 
     /// When each log line with all of these words was written, in order.

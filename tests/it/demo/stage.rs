@@ -7,15 +7,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use graph_simulator::{App, Control, Request, Simulator};
 use harness::{
-    ControlPlane, OPERATOR, PATIENCE, Process, Scratch, Story, WRITE_ROLE, free_port, leashed, tell, wait_for,
+    ControlPlane, OPERATOR, PATIENCE, Process, Scratch, Story, WRITE_ROLE, ask_admin_port, free_port, leashed, tell,
+    wait_for,
 };
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::{NAMESPACE, PARTNER, kubectl};
 
@@ -93,8 +92,9 @@ impl<'a> Stage<'a> {
 
     async fn until_operator_is_ready(&self) -> Result<()> {
         let ready = wait_for("the operator's /readyz", PATIENCE, async || {
-            let answer = probe(self.admin_port, "/readyz").await?;
-            answer.starts_with("HTTP/1.1 200").then_some(()).context(answer)
+            let (status, body) = ask_admin_port(("127.0.0.1", self.admin_port), "/readyz").await?;
+            ensure!(status == 200, "{status}: {body}");
+            Ok(())
         });
         tokio::select! {
             outcome = ready => outcome.map_err(|error| anyhow!("{error:#}\n{}", self.operator.log_tail(25))),
@@ -258,16 +258,6 @@ async fn kubeconfig(plane: &ControlPlane, folder: &Path) -> Result<PathBuf> {
     let path = folder.join("operator.kubeconfig");
     std::fs::write(&path, config.to_string())?;
     Ok(path)
-}
-
-/// One HTTP request to the operator's admin port; the whole answer.
-async fn probe(port: u16, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
 }
 
 /// The moment so many hours ago, as Graph writes it.

@@ -2,16 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use anyhow::{Context as _, Result, ensure};
 use compliance_partner_operator::api;
-use harness::{OPERATOR, PATIENCE, Process, World, free_port, leashed, wait_for};
+use harness::{OPERATOR, PATIENCE, Process, World, ask_admin_port, free_port, leashed, wait_for};
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::unpacked::{Unpacked, lines};
 
@@ -88,27 +84,10 @@ impl Running {
         Self::start(image, Some(&kubeconfig), &[&scope, flags].concat(), roots)
     }
 
-    /// The status that the admin port answers with.
-    async fn status(&self, path: &str) -> Result<u16> {
-        let exchange = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-            let request = format!("GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            anyhow::Ok(answer)
-        };
-        let answer = timeout(Duration::from_secs(5), exchange)
-            .await
-            .context("no answer of the admin port")??;
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-        status.context("no status")
-    }
-
     async fn answers(&self, path: &str, status: u16) -> Result<()> {
         let what = format!("{path} to answer {status}");
         let waited = wait_for(&what, PATIENCE, async || {
-            let got = self.status(path).await?;
+            let (got, _) = ask_admin_port(("127.0.0.1", self.port), path).await?;
             ensure!(got == status, "{got}");
             Ok(())
         });

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use compliance_partner_operator::api::ComplianceManagementPartner;
-use harness::{CRD_NAMES, Helm, Kubectl, checkout};
+use harness::{CRD_NAMES, Helm, Kubectl, checkout, wait_for};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client};
 
 use crate::node::Node;
+use crate::stage::PATIENCE;
 
 /// The namespace of the operator.
 pub(crate) const OPERATOR_NAMESPACE: &str = "compliance-partner-operator";
@@ -81,17 +82,26 @@ impl Cluster {
         Api::namespaced(self.client.clone(), TENANT_NAMESPACE)
     }
 
-    /// The operator's pods that are not on their way out.
-    pub(crate) async fn operator_pods(&self) -> Result<Vec<Pod>> {
+    /// The operator's pods, also those on their way out: such a pod works on until the kubelet tells it to end.
+    async fn operator_pods(&self) -> Result<Vec<Pod>> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), OPERATOR_NAMESPACE);
-        let mut pods = pods.list(&ListParams::default().labels(POD_SELECTOR)).await?.items;
-        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
-        Ok(pods)
+        Ok(pods.list(&ListParams::default().labels(POD_SELECTOR)).await?.items)
     }
 
-    /// The one pod of the operator, which is ready.
+    /// Waits until no operator can be at work any more.
+    pub(crate) async fn until_no_operator(&self) -> Result<()> {
+        wait_for("no pod of the operator", PATIENCE, async || {
+            let pods = self.operator_pods().await?;
+            ensure!(pods.is_empty(), "{} pods", pods.len());
+            Ok(())
+        })
+        .await
+    }
+
+    /// The one pod of the operator that is to stay, which is ready.
     pub(crate) async fn operator_pod(&self) -> Result<Pod> {
         let mut pods = self.operator_pods().await?;
+        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
         let count = pods.len();
         let pod = pods.pop().filter(|_| count == 1);
         let pod = pod.with_context(|| format!("{count} pods of the operator"))?;

@@ -93,7 +93,11 @@ async fn inside(folder: &Path, archive: &Path, cgroup: &str) -> Result<ExitCode>
         let outcome = steps::all(&story, &cluster, node::ADDRESS, &image, Some(&node)).await;
         match outcome {
             Ok(()) => Ok(()),
-            Err(error) => bail!("{error:#}\n{}", cluster.state(Some(&node)).await),
+            Err(error) => {
+                // What failed is said last, where it is found at once.
+                eprintln!("{}", cluster.state(Some(&node)).await);
+                Err(error)
+            }
         }
     };
     uninterrupted(whole).await

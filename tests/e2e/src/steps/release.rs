@@ -35,12 +35,7 @@ async fn scale(stage: &Stage<'_>, replicas: u32) -> Result<()> {
 /// Nobody is there who could look at the resources, and Helm does not say that they are ready. Once somebody is, it does.
 pub(super) async fn waits_for_the_operator(stage: &Stage<'_>) -> Result<()> {
     scale(stage, 0).await?;
-    wait_for("no pod of the operator", PATIENCE, async || {
-        let pods = stage.cluster.operator_pods().await?;
-        ensure!(pods.is_empty(), "{} pods", pods.len());
-        Ok(())
-    })
-    .await?;
+    stage.cluster.until_no_operator().await?;
     let from = stage.graph().last_seq();
     let secret = format!("--values={}", stage.secret_file());
     let early = tenant(stage, "install", "tenant", &[&secret, "--wait", "--timeout=8s"]).await;

@@ -24,7 +24,8 @@ pub(super) async fn in_the_documented_order(stage: &Stage<'_>) -> Result<()> {
     cluster
         .helm("uninstall", RELEASE, OPERATOR_NAMESPACE, &["--wait", WAIT])
         .await?;
-    ensure!(cluster.operator_pods().await?.is_empty(), "the operator still runs");
+    // Helm waits for the Deployment, whose pods go after it.
+    cluster.until_no_operator().await?;
     let kept = kubectl
         .ok(&["-n", TENANT_NAMESPACE, "get", "gconn,cmp", "-o", "name"])
         .await?;

@@ -1,7 +1,7 @@
 //! CRDs that kubectl has applied, of the same version and of an older one, and the release that takes them over.
 
 use anyhow::{Context as _, Result, ensure};
-use harness::{ControlPlane, Helm, Options, Scratch, crds_folder};
+use harness::{CRD_NAMES, ControlPlane, Helm, Options, Scratch, crds_folder};
 use serde_json::{Value, json};
 
 use super::{RELEASE, chart};
@@ -55,6 +55,19 @@ async fn upgraded(helm: &Helm) -> Result<()> {
     Ok(())
 }
 
+/// Creates a resource.
+async fn partner(plane: &ControlPlane) -> Result<()> {
+    let partner = json!({
+        "apiVersion": "intune.msgraph.dev/v1alpha1", "kind": "ComplianceManagementPartner", "metadata": {"name": "jamf"},
+        "spec": {"connectionRef": {"name": "contoso"}, "partnerRef": {"displayName": "Jamf"}},
+    });
+    plane
+        .kubectl_ok_with_input(&["create", "--filename=-"], &partner.to_string())
+        .await?;
+    Ok(())
+}
+
+/// It as it is now.
 async fn resource(plane: &ControlPlane) -> Result<String> {
     let args = [
         "get",
@@ -73,15 +86,9 @@ async fn crds_that_kubectl_applied_are_taken_over_with_all_resources() -> Result
     let chart = chart();
     let folder = format!("--filename={}", crds_folder().display());
     let install = ["install", RELEASE, &chart];
-    let partner = json!({
-        "apiVersion": "intune.msgraph.dev/v1alpha1", "kind": "ComplianceManagementPartner", "metadata": {"name": "jamf"},
-        "spec": {"connectionRef": {"name": "contoso"}, "partnerRef": {"displayName": "Jamf"}},
-    });
     plane.apply_crds().await?;
     let (today, _) = crd(&plane).await?;
-    plane
-        .kubectl_ok_with_input(&["create", "--filename=-"], &partner.to_string())
-        .await?;
+    partner(&plane).await?;
     let before = resource(&plane).await?;
 
     for (way, old) in [
@@ -137,5 +144,33 @@ async fn crds_that_kubectl_applied_are_taken_over_with_all_resources() -> Result
             .await?;
         assert_eq!(resource(&plane).await?, before);
     }
+    Ok(())
+}
+
+/// Helm 3 applies as a client does, and has no conflicts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn helm_3_takes_crds_over_with_all_resources() -> Result<()> {
+    let plane = ControlPlane::start(Options::default()).await?;
+    let helm = Helm::on(&plane).await?.in_version_3();
+    let chart = chart();
+    let install = ["install", RELEASE, &chart];
+    plane
+        .kubectl_ok_with_input(&["apply", "--filename=-"], &older()?)
+        .await?;
+    plane.until_established(&CRD_NAMES).await?;
+    partner(&plane).await?;
+    let before = resource(&plane).await?;
+
+    let refused = helm.refused(&install).await?;
+    ensure!(refused.contains(PARTNERS) && refused.contains("ownership"), "{refused}");
+    helm.ok(&[&install[..], &["--take-ownership"]].concat()).await?;
+    let (spec, labels) = crd(&plane).await?;
+    ensure!(!spec.to_string().contains("Tells whether"), "it is still the older one");
+    assert_eq!(labels["app.kubernetes.io/managed-by"], "Helm");
+    helm.ok(&["upgrade", RELEASE, &chart, "--set", "syncInterval=5m"])
+        .await?;
+    helm.ok(&["rollback", RELEASE]).await?;
+    helm.ok(&["uninstall", RELEASE]).await?;
+    assert_eq!(resource(&plane).await?, before);
     Ok(())
 }

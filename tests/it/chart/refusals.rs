@@ -47,115 +47,120 @@ fn maps(path: &str, values: &Value, found: &mut Vec<String>) {
 }
 
 /// What Helm says of these assignments in JSON, all at once.
-async fn refused(assignments: impl IntoIterator<Item = String>) -> Result<String> {
+async fn refused(helm: &Helm, assignments: impl IntoIterator<Item = String>) -> Result<String> {
     let mut args = ["template", RELEASE, &chart()].map(str::to_owned).to_vec();
     for assignment in assignments {
         args.extend(["--set-json".to_owned(), assignment]);
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    Helm::alone().await?.refused(&args).await
+    helm.refused(&args).await
 }
 
 #[tokio::test]
 async fn a_misspelled_value_is_refused_by_its_name() -> Result<()> {
-    let mut places = Vec::new();
-    maps("", &values()?, &mut places);
-    ensure!(places.len() > 15, "{places:?}");
-    let told = refused(places.iter().map(|place| format!("{place}misspelt=1"))).await?;
-    for place in &places {
-        let path = format!("/{}", place.trim_end_matches('.').replace('.', "/"));
-        let line = format!(
-            "at '{}': additional properties 'misspelt' not allowed",
-            path.trim_end_matches('/')
-        );
-        ensure!(told.contains(&line), "{line} is not in {told}");
-    }
-    // Inside of what is empty by default.
-    let inside = [
-        (r#"affinity={"nodeAfinity":{}}"#, "nodeAfinity"),
-        (r#"connections=[{"namespace":"contoso","secret":"graph"}]"#, "secret"),
-        (r#"extraEnv=[{"name":"A","vlaue":"b"}]"#, "vlaue"),
-        (r#"extraVolumes=[{"name":"a","confgMap":{"name":"a"}}]"#, "confgMap"),
-        (r#"extraVolumeMounts=[{"name":"a","mountpath":"/a"}]"#, "mountpath"),
-        (r#"imagePullSecrets=[{"nam":"a"}]"#, "nam"),
-        (r#"networkPolicy.extraEgress=[{"too":[]}]"#, "too"),
-        (r#"networkPolicy.metricsFrom=[{"podSelektor":{}}]"#, "podSelektor"),
-        (r#"serviceMonitor.relabelings=[{"sourceLabel":["a"]}]"#, "sourceLabel"),
-        (r#"tolerations=[{"kee":"a"}]"#, "kee"),
-        (r#"topologySpreadConstraints=[{"maxSkw":1}]"#, "maxSkw"),
-    ];
-    let told = refused(inside.map(|(assignment, _)| assignment.to_owned())).await?;
-    for (_, name) in inside {
-        let line = format!("additional properties '{name}' not allowed");
-        ensure!(told.contains(&line), "{line} is not in {told}");
+    for helm in Helm::both().await? {
+        let mut places = Vec::new();
+        maps("", &values()?, &mut places);
+        ensure!(places.len() > 15, "{places:?}");
+        let told = refused(&helm, places.iter().map(|place| format!("{place}misspelt=1"))).await?;
+        for place in &places {
+            let path = format!("/{}", place.trim_end_matches('.').replace('.', "/"));
+            let line = format!(
+                "at '{}': additional properties 'misspelt' not allowed",
+                path.trim_end_matches('/')
+            );
+            ensure!(told.contains(&line), "{line} is not in {told}");
+        }
+        // Inside of what is empty by default.
+        let inside = [
+            (r#"affinity={"nodeAfinity":{}}"#, "nodeAfinity"),
+            (r#"connections=[{"namespace":"contoso","secret":"graph"}]"#, "secret"),
+            (r#"extraEnv=[{"name":"A","vlaue":"b"}]"#, "vlaue"),
+            (r#"extraVolumes=[{"name":"a","confgMap":{"name":"a"}}]"#, "confgMap"),
+            (r#"extraVolumeMounts=[{"name":"a","mountpath":"/a"}]"#, "mountpath"),
+            (r#"imagePullSecrets=[{"nam":"a"}]"#, "nam"),
+            (r#"networkPolicy.extraEgress=[{"too":[]}]"#, "too"),
+            (r#"networkPolicy.metricsFrom=[{"podSelektor":{}}]"#, "podSelektor"),
+            (r#"serviceMonitor.relabelings=[{"sourceLabel":["a"]}]"#, "sourceLabel"),
+            (r#"tolerations=[{"kee":"a"}]"#, "kee"),
+            (r#"topologySpreadConstraints=[{"maxSkw":1}]"#, "maxSkw"),
+        ];
+        let told = refused(&helm, inside.map(|(assignment, _)| assignment.to_owned())).await?;
+        for (_, name) in inside {
+            let line = format!("additional properties '{name}' not allowed");
+            ensure!(told.contains(&line), "{line} is not in {told}");
+        }
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn a_wrong_value_is_refused_by_its_name() -> Result<()> {
-    let wrong = [
-        ("replicaCount=2", "/replicaCount"),
-        (r#"syncInterval="10""#, "/syncInterval"),
-        ("heartbeatStaleAfter=72", "/heartbeatStaleAfter"),
-        (r#"abandonCleanupAfter="soon""#, "/abandonCleanupAfter"),
-        (r#"adminAddress="8080""#, "/adminAddress"),
-        (r#"logLevel="loud""#, "/logLevel"),
-        (r#"graphEndpoint="http://graph.example""#, "/graphEndpoint"),
-        (r#"watchNamespaces=["Contoso"]"#, "/watchNamespaces/0"),
-        (r#"operatorIdentityNamespaces="contoso""#, "/operatorIdentityNamespaces"),
-        (r#"image.digest="sha256:0""#, "/image/digest"),
-        (r#"observeOnly="yes""#, "/observeOnly"),
-        (
-            r#"podLabels={"app.kubernetes.io/name":"mine"}"#,
-            "/podLabels/app.kubernetes.io~1name",
-        ),
-        (r#"extraEnv=[{"name":"A","value":true}]"#, "/extraEnv/0/value"),
-        (
-            r#"connections=[{"namespace":"a"},{"namespace":"a","secretName":"b","serviceAccountName":"c"}]"#,
-            "/connections/0",
-        ),
-    ];
-    let told = refused(wrong.map(|(assignment, _)| assignment.to_owned())).await?;
-    for place in wrong.map(|(_, place)| place).into_iter().chain(["/connections/1"]) {
-        ensure!(told.contains(&format!("at '{place}': ")), "{place} is not in {told}");
-    }
-    for (assignments, expected) in [
-        (&["replicaCount=0"][..], "/replicaCount"),
-        (
-            &[r#"syncInterval="48h""#],
-            "syncInterval is 48h: it has to be from 1s to 24h",
-        ),
-        (
-            &[r#"syncInterval="999ms""#],
-            "syncInterval is 999ms: it has to be from 1s to 24h",
-        ),
-        (
-            &[
-                r#"connections=[{"namespace":"contoso","secretName":"graph"}]"#,
-                r#"watchNamespaces=["fabrikam"]"#,
-            ],
-            r#"the namespace "contoso", which watchNamespaces lacks"#,
-        ),
-    ] {
-        let told = refused(assignments.iter().map(|&assignment| assignment.to_owned())).await?;
-        ensure!(told.contains(expected), "{assignments:?}: {told}");
+    for helm in Helm::both().await? {
+        let wrong = [
+            ("replicaCount=2", "/replicaCount"),
+            (r#"syncInterval="10""#, "/syncInterval"),
+            ("heartbeatStaleAfter=72", "/heartbeatStaleAfter"),
+            (r#"abandonCleanupAfter="soon""#, "/abandonCleanupAfter"),
+            (r#"adminAddress="8080""#, "/adminAddress"),
+            (r#"logLevel="loud""#, "/logLevel"),
+            (r#"graphEndpoint="http://graph.example""#, "/graphEndpoint"),
+            (r#"watchNamespaces=["Contoso"]"#, "/watchNamespaces/0"),
+            (r#"operatorIdentityNamespaces="contoso""#, "/operatorIdentityNamespaces"),
+            (r#"image.digest="sha256:0""#, "/image/digest"),
+            (r#"observeOnly="yes""#, "/observeOnly"),
+            (
+                r#"podLabels={"app.kubernetes.io/name":"mine"}"#,
+                "/podLabels/app.kubernetes.io~1name",
+            ),
+            (r#"extraEnv=[{"name":"A","value":true}]"#, "/extraEnv/0/value"),
+            (
+                r#"connections=[{"namespace":"a"},{"namespace":"a","secretName":"b","serviceAccountName":"c"}]"#,
+                "/connections/0",
+            ),
+        ];
+        let told = refused(&helm, wrong.map(|(assignment, _)| assignment.to_owned())).await?;
+        for place in wrong.map(|(_, place)| place).into_iter().chain(["/connections/1"]) {
+            ensure!(told.contains(&format!("at '{place}': ")), "{place} is not in {told}");
+        }
+        for (assignments, expected) in [
+            (&["replicaCount=0"][..], "/replicaCount"),
+            (
+                &[r#"syncInterval="48h""#],
+                "syncInterval is 48h: it has to be from 1s to 24h",
+            ),
+            (
+                &[r#"syncInterval="999ms""#],
+                "syncInterval is 999ms: it has to be from 1s to 24h",
+            ),
+            (
+                &[
+                    r#"connections=[{"namespace":"contoso","secretName":"graph"}]"#,
+                    r#"watchNamespaces=["fabrikam"]"#,
+                ],
+                r#"the namespace "contoso", which watchNamespaces lacks"#,
+            ),
+        ] {
+            let told = refused(&helm, assignments.iter().map(|&assignment| assignment.to_owned())).await?;
+            ensure!(told.contains(expected), "{assignments:?}: {told}");
+        }
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn a_cluster_that_is_too_old_is_told_so() -> Result<()> {
-    let helm = Helm::alone().await?;
-    let chart = chart();
-    let template = ["template", RELEASE, &chart, "--kube-version"];
-    let refused = helm.refused(&[&template[..], &["1.32.9"]].concat()).await?;
-    ensure!(
-        refused.contains(">=1.33.0-0") && refused.contains("1.32.9"),
-        "{refused}"
-    );
-    for version in ["1.33.0", "1.33.4-gke.1245000", "1.37.2"] {
-        helm.ok(&[&template[..], &[version]].concat()).await.context(version)?;
+    for helm in Helm::both().await? {
+        let chart = chart();
+        let template = ["template", RELEASE, &chart, "--kube-version"];
+        let refused = helm.refused(&[&template[..], &["1.32.9"]].concat()).await?;
+        ensure!(
+            refused.contains(">=1.33.0-0") && refused.contains("1.32.9"),
+            "{refused}"
+        );
+        for version in ["1.33.0", "1.33.4-gke.1245000", "1.37.2"] {
+            helm.ok(&[&template[..], &[version]].concat()).await.context(version)?;
+        }
     }
     Ok(())
 }

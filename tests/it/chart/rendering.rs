@@ -13,12 +13,25 @@ use super::{NAMESPACE, RELEASE, args, chart, leaves, object, rendered, values};
 
 #[tokio::test]
 async fn helm_lints_the_chart_strictly() -> Result<()> {
-    let helm = Helm::alone().await?;
-    let told = helm.ok(&["lint", "--strict", &chart()]).await?;
-    ensure!(
-        told.contains("0 chart(s) failed") && !told.contains("WARNING"),
-        "{told}"
-    );
+    for helm in Helm::both().await? {
+        let told = helm.ok(&["lint", "--strict", &chart()]).await?;
+        ensure!(
+            told.contains("0 chart(s) failed") && !told.contains("WARNING"),
+            "{told}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn helm_3_renders_every_variant_as_helm_4_does() -> Result<()> {
+    let helm = Helm::alone().await?.in_version_3();
+    let version = helm.ok(&["version", "--short"]).await?;
+    ensure!(version.starts_with("v3."), "{version}");
+    for (row, by_4) in variants().await? {
+        let by_3 = rendered(&helm, &row.flags()).await?;
+        ensure!(by_3 == *by_4, "{:?}: {by_3:#?}", row.flags());
+    }
     Ok(())
 }
 

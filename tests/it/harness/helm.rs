@@ -32,6 +32,14 @@ impl Helm {
         Self::by(Path::new("/dev/null")).await
     }
 
+    /// Both versions that the chart works with, without a cluster.
+    ///
+    /// # Errors
+    /// If the programs are not here and cannot be built.
+    pub async fn both() -> Result<[Self; 2]> {
+        Ok([Self::alone().await?, Self::alone().await?.in_version_3()])
+    }
+
     /// Helm as the administrator of a control plane.
     ///
     /// # Errors
@@ -57,6 +65,13 @@ impl Helm {
             home: Scratch::new()?,
             kubeconfig: kubeconfig.to_owned(),
         })
+    }
+
+    /// The same with Helm 3, which the chart works with too. As it comes Helm is Helm 4.
+    #[must_use]
+    pub fn in_version_3(mut self) -> Self {
+        self.program.set_file_name("helm3");
+        self
     }
 
     /// Runs Helm. That it fails is no error.

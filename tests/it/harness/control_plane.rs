@@ -5,11 +5,10 @@ use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -17,6 +16,7 @@ use tokio::sync::OnceCell;
 
 use crate::certificates::{self, Authority};
 use crate::process::{Process, free_port, leashed};
+use crate::program::ensured;
 use crate::scratch::Scratch;
 use crate::wait::wait_for;
 
@@ -465,28 +465,4 @@ fn audit_log_for(folder: &Scratch) -> PathBuf {
         (Some(logs), Some(name)) => Path::new(&logs).join(name).with_extension("log"),
         _ => folder.path().join("audit.log"),
     }
-}
-
-/// The folder of the programs that `tests/MODULE/ensure` knows to find or, once, to build.
-///
-/// # Errors
-/// If they cannot be had; the script has said why on standard error.
-pub async fn ensured(module: &str) -> Result<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .join(module)
-        .join("ensure");
-    // Its progress, on standard error, goes straight to whoever waits.
-    let output = tokio::process::Command::new(&script)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .await
-        .with_context(|| format!("{} cannot be run", script.display()))?;
-    if !output.status.success() {
-        bail!("programs that the tests need cannot be had; tests/{module}/ensure says why");
-    }
-    let answer = String::from_utf8(output.stdout)?;
-    let folder = answer.lines().last().context("no folder of programs was named")?;
-    Ok(PathBuf::from(folder))
 }

@@ -19,6 +19,8 @@ mod access;
 mod admin_port;
 #[path = "harness/argocd.rs"]
 mod argocd;
+#[path = "harness/audit.rs"]
+mod audit;
 #[path = "harness/certificates.rs"]
 mod certificates;
 #[path = "harness/control_plane.rs"]
@@ -57,8 +59,9 @@ mod world;
 pub use access::client;
 pub use admin_port::ask_admin_port;
 pub use argocd::{ArgoCd, argocd, argocd_customizations};
+pub use audit::AUDIT_LOGS;
 pub use certificates::{Authority, Identity};
-pub use control_plane::{AUDIT_LOGS, ControlPlane, Options};
+pub use control_plane::{ControlPlane, Options};
 pub use crds::{CRD_NAMES, crds_folder, install_crds};
 pub use credentials::{Kind, Proofs, auth, tls};
 pub use federation::AUDIENCE;

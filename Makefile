@@ -58,12 +58,11 @@ test: ## Run all tests, on a real Kubernetes API server and a simulator of Graph
 	@tests/kstatus/ensure >/dev/null
 	@tests/helm/ensure >/dev/null
 	@tests/argocd/ensure >/dev/null
-	@rm -rf '$(target)/test.status' '$(target)/audit' && mkdir -p '$(target)/audit'
-	@{ export AUDIT_LOGS="$$(cd '$(target)/audit' && pwd)"; \
-		$(CARGO) test --locked --workspace --no-fail-fast; status=$$?; \
-		$(CARGO) test --locked --workspace --test rights || status=$$?; \
-		echo $$status >'$(target)/test.status'; } | tee '$(target)/test.log'; \
-	awk -v status="$$(cat '$(target)/test.status')" "$$SUM_UP" '$(target)/test.log'
+	@rm -rf '$(target)/audit' && mkdir -p '$(target)/audit'
+	$(call run-tests,test,\
+		export AUDIT_LOGS="$$(cd '$(target)/audit' && pwd)"; \
+		$(CARGO) test --locked --workspace --no-fail-fast || status=$$?; \
+		$(CARGO) test --locked --workspace --test rights)
 
 # The same packages as in `test`, so that nothing is built twice.
 test-contracts: export RUST_TEST_THREADS ?= 4
@@ -71,18 +70,22 @@ test-contracts: ## Hold operator and simulator against what Microsoft and others
 	@tests/contracts/ensure >/dev/null
 	$(CARGO) build --locked --workspace --bins
 	@tests/control-plane/ensure >/dev/null
-	@mkdir -p '$(target)' && rm -f '$(target)/contracts.status'
-	@{ $(CARGO) test --locked --workspace --test contracts; echo $$? >'$(target)/contracts.status'; } | tee '$(target)/contracts.log'; \
-	awk -v status="$$(cat '$(target)/contracts.status')" "$$SUM_UP" '$(target)/contracts.log'
+	$(call run-tests,contracts,$(CARGO) test --locked --workspace --test contracts)
 
 # As `make image` has left it. It takes root, or user namespaces that anybody may make.
 test-image: export RUST_TEST_THREADS ?= 4
 test-image: image ## Look into the container image, and run what is in it as a pod would
 	$(CARGO) build --locked --workspace --bins
 	@tests/control-plane/ensure >/dev/null
-	@mkdir -p '$(target)' && rm -f '$(target)/image.status'
-	@{ $(CARGO) test --locked --workspace --test image; echo $$? >'$(target)/image.status'; } | tee '$(target)/image.log'; \
-	awk -v status="$$(cat '$(target)/image.status')" "$$SUM_UP" '$(target)/image.log'
+	$(call run-tests,image,$(CARGO) test --locked --workspace --test image)
+
+# $(call run-tests,NAME,COMMANDS): runs them, keeps what they print in NAME.log, and sums it up. Ends as the last one does,
+# or, where that goes well, with the `status` that one before it has set.
+define run-tests
+@mkdir -p '$(target)' && rm -f '$(target)/$(1).status'
+@{ status=0; $(2) || status=$$?; echo $$status >'$(target)/$(1).status'; } | tee '$(target)/$(1).log'; \
+awk -v status="$$(cat '$(target)/$(1).status')" "$$SUM_UP" '$(target)/$(1).log'
+endef
 
 # Sums up cargo's "test result:" lines, and ends as cargo did. A test binary that dies leaves no such line.
 define SUM_UP

@@ -16,9 +16,12 @@ mod resources;
 mod rights;
 mod table;
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
-use harness::{Helm, checkout, yaml_documents};
+use harness::{Helm, PATIENCE, checkout, run_to_success, yaml_documents};
 use serde_json::Value;
+use tokio::process::Command;
 
 /// The release that most tests render. Since the chart's name is in it, all objects are named like it.
 const RELEASE: &str = "compliance-partner-operator";
@@ -29,6 +32,13 @@ const NAMESPACE: &str = "chart-operator";
 /// Where the chart is.
 fn chart() -> String {
     checkout().join("deploy/chart").display().to_string()
+}
+
+/// Copies the chart into a folder that does not exist yet.
+async fn copy_chart(to: &Path) -> Result<()> {
+    let mut command = Command::new("cp");
+    command.arg("-R").arg(chart()).arg(to);
+    run_to_success(&mut command, "", PATIENCE).await.map(drop)
 }
 
 /// What Helm makes of the chart with these flags.

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use harness::{ControlPlane, Options, Process, Scratch, leashed, wait_for};
+use harness::{ControlPlane, Options, Process, Scratch, leashed, run_to_end, run_to_success, wait_for};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
@@ -218,6 +218,46 @@ async fn start_a_process_and_wait_to_be_killed() -> Result<()> {
     bail!("nobody killed the victim")
 }
 
+/// kubectl does so with arguments that it does not know.
+#[tokio::test]
+async fn what_a_program_says_is_told_also_where_it_ends_before_it_has_read_its_input() -> Result<()> {
+    let mut command = sh("exec <&-; echo 'not so' >&2; exit 3");
+    let output = run_to_end(&mut command, &more_than_a_pipe_holds(), SOON).await?;
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(output.stderr, b"not so\n");
+    let error = run_to_success(&mut command, &more_than_a_pipe_holds(), SOON).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.starts_with("sh -c exec <&-; echo"), "{error}");
+    assert!(error.ends_with(": exit status: 3: not so"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_program_may_answer_while_it_reads() -> Result<()> {
+    let input = more_than_a_pipe_holds();
+    let answer = run_to_success(&mut sh("cat"), &input, SOON).await?;
+    assert!(answer == input, "{} bytes of {}", answer.len(), input.len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_program_is_killed_when_nobody_waits_for_it_any_more() -> Result<()> {
+    let folder = Scratch::new()?;
+    let file = folder.path().join("pid");
+    let mut command = sh(r#"echo $$ >"$0.new"; mv "$0.new" "$0"; exec sleep 600"#);
+    let pid = async || -> Result<u32> { Ok(std::fs::read_to_string(&file)?.trim().parse()?) };
+    let pid = tokio::select! {
+        ended = run_to_end(command.arg(&file), "", SOON) => bail!("it ended: {ended:?}"),
+        pid = wait_for("its id", SOON, pid) => pid?,
+    };
+    wait_for("its end", SOON, async || (!runs(pid)).then_some(())).await?;
+
+    let limit = Duration::from_millis(50);
+    let error = run_to_end(&mut sh("exec sleep 600"), "", limit).await.unwrap_err();
+    assert_eq!(error.to_string(), "sh -c exec sleep 600 did not end within 50ms");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_leash_whose_parent_is_gone_runs_nothing() -> Result<()> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leash"));
@@ -239,6 +279,16 @@ async fn what_a_dead_process_left_is_removed() -> Result<()> {
     assert!(own.path().is_dir());
     assert!(!left.exists());
     Ok(())
+}
+
+fn sh(script: &str) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
+fn more_than_a_pipe_holds() -> String {
+    "0123456789abcdef".repeat(1 << 16)
 }
 
 fn sleeper(folder: &Scratch) -> Result<Process> {

@@ -5,6 +5,7 @@
 //! - [`Proxy`]: a forward proxy, which can refuse, cut and go silent;
 //! - [`Kind`]: the kinds of `auth`, and all that a connection by each of them takes;
 //! - [`Process`]: a program that is killed when it is dropped and when the test process dies;
+//! - [`run_to_end`]: runs a program while a test waits; [`ensured`]: where those are that `tests/` builds;
 //! - [`Kubectl`], [`Helm`]: the programs that users install things with;
 //! - [`argocd`]: what Argo CD makes of an object; [`ArgoCd`]: Argo CD at work on a cluster;
 //! - [`kstatus`]: what Helm 4 and Flux take an object for;
@@ -18,6 +19,8 @@ mod access;
 mod admin_port;
 #[path = "harness/argocd.rs"]
 mod argocd;
+#[path = "harness/audit.rs"]
+mod audit;
 #[path = "harness/certificates.rs"]
 mod certificates;
 #[path = "harness/control_plane.rs"]
@@ -40,6 +43,8 @@ mod looks;
 mod objects;
 #[path = "harness/process.rs"]
 mod process;
+#[path = "harness/program.rs"]
+mod program;
 #[path = "harness/proxy.rs"]
 mod proxy;
 #[path = "harness/scratch.rs"]
@@ -54,8 +59,9 @@ mod world;
 pub use access::client;
 pub use admin_port::ask_admin_port;
 pub use argocd::{ArgoCd, argocd, argocd_customizations};
+pub use audit::AUDIT_LOGS;
 pub use certificates::{Authority, Identity};
-pub use control_plane::{AUDIT_LOGS, ControlPlane, Options, ensured};
+pub use control_plane::{ControlPlane, Options};
 pub use crds::{CRD_NAMES, crds_folder, install_crds};
 pub use credentials::{Kind, Proofs, auth, tls};
 pub use federation::AUDIENCE;
@@ -64,6 +70,7 @@ pub use kstatus::{Kstatus, kstatus};
 pub use kubectl::Kubectl;
 pub use objects::merge;
 pub use process::{Process, free_port, leashed};
+pub use program::{ensured, run_to_end, run_to_success};
 pub use proxy::{Proxy, Tunnel};
 pub use scratch::Scratch;
 pub use story::{Interrupt, Story, tell};

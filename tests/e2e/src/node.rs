@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use harness::{ControlPlane, Options, Process, Story, ensured, leashed, tell, wait_for};
+use harness::{ControlPlane, Options, Process, Story, ensured, leashed, run_to_success, tell, wait_for};
 use serde_json::json;
 
 use crate::enclosure::{self, run};
@@ -283,17 +283,8 @@ state = '/run/containerd'
 
     /// Runs containerd's own client.
     async fn ctr(&self, args: &[&str]) -> Result<String> {
-        let output = tokio::process::Command::new(self.programs.join("ctr"))
-            .args(["--namespace", "k8s.io"])
-            .args(args)
-            .output()
-            .await?;
-        ensure!(
-            output.status.success(),
-            "ctr {}: {}",
-            args.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        );
-        Ok(String::from_utf8(output.stdout)?)
+        let mut command = tokio::process::Command::new(self.programs.join("ctr"));
+        command.args(["--namespace", "k8s.io"]).args(args);
+        run_to_success(&mut command, "", START_LIMIT).await
     }
 }

@@ -1,12 +1,11 @@
 //! What the running program does and tells.
 
-use std::process::Stdio;
-
 use anyhow::Context as _;
 use graph_simulator::{Answer, Options, Request, Script};
-use harness::{P1, PATIENCE, World, crds_folder, wait_for};
+use harness::{P1, PATIENCE, World, crds_folder, run_to_end, run_to_success, wait_for};
 use kube::api::DeleteParams;
 use serde_json::Value;
+use tokio::process::Command;
 
 use super::{Running, program};
 
@@ -132,13 +131,7 @@ async fn a_wrong_flag_is_named_and_ends_the_program_with_two() -> anyhow::Result
         (&["run", "--admin-address", "8080"], "--admin-address"),
         (&["run", "--log-level", "loud"], "--log-level"),
     ] {
-        let mut command = tokio::process::Command::new(program()?);
-        let output = command
-            .args(flags)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await?;
+        let output = run_to_end(Command::new(program()?).args(flags), "", PATIENCE).await?;
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{flags:?}: {told}");
         assert!(told.contains(named), "{flags:?}: {told}");
@@ -148,13 +141,7 @@ async fn a_wrong_flag_is_named_and_ends_the_program_with_two() -> anyhow::Result
 
 #[tokio::test]
 async fn the_program_prints_the_crds_that_users_install() -> anyhow::Result<()> {
-    let output = tokio::process::Command::new(program()?)
-        .arg("crd")
-        .kill_on_drop(true)
-        .output()
-        .await?;
-    assert!(output.status.success());
-    let printed = String::from_utf8(output.stdout)?;
+    let printed = run_to_success(Command::new(program()?).arg("crd"), "", PATIENCE).await?;
     let mut installed = Vec::new();
     for entry in std::fs::read_dir(crds_folder())? {
         let text = std::fs::read_to_string(entry?.path())?;

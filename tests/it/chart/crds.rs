@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{CRD_NAMES, ControlPlane, Helm, Options, Scratch, crds_folder};
 use serde_json::{Value, json};
 
-use super::{RELEASE, chart};
+use super::{RELEASE, chart, copy_chart};
 
 const PARTNERS: &str = "compliancemanagementpartners.intune.msgraph.dev";
 
@@ -32,13 +32,7 @@ fn older() -> Result<String> {
 async fn upgraded(helm: &Helm) -> Result<()> {
     let folder = Scratch::new()?;
     let copy = folder.path().join("chart");
-    let copied = tokio::process::Command::new("cp")
-        .arg("-R")
-        .arg(chart())
-        .arg(&copy)
-        .status()
-        .await?;
-    ensure!(copied.success(), "{copied}");
+    copy_chart(&copy).await?;
     let template = copy.join("templates/crds.yaml");
     let text = std::fs::read_to_string(&template)?;
     let copy = copy.display().to_string();

@@ -1,10 +1,10 @@
 //! The chart as one of a parent chart's.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use harness::{Helm, Scratch, yaml_documents};
 use serde_json::{Value, json};
 
-use super::{NAMESPACE, RELEASE, chart, rendered};
+use super::{NAMESPACE, RELEASE, copy_chart, rendered};
 
 /// What a parent chart hands to all of its charts is no misspelling.
 #[tokio::test]
@@ -21,13 +21,7 @@ async fn a_parent_chart_switches_it_on_and_off() -> Result<()> {
     let (helm, folder) = (Helm::alone().await?, Scratch::new()?);
     let parent = folder.path().join("parent");
     std::fs::create_dir_all(parent.join("charts"))?;
-    let copied = tokio::process::Command::new("cp")
-        .arg("-R")
-        .arg(chart())
-        .arg(parent.join("charts").join(RELEASE))
-        .status()
-        .await?;
-    ensure!(copied.success(), "{copied}");
+    copy_chart(&parent.join("charts").join(RELEASE)).await?;
     let metadata = json!({
         "apiVersion": "v2", "name": "parent", "version": "1.0.0",
         "dependencies": [{

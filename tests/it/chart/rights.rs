@@ -1,14 +1,12 @@
 //! What the chart lets the operator do: as much as `deploy/rbac.yaml`, and no more where it watches a few namespaces.
+//! What a real API server makes of these roles is in `roles::can_i`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use compliance_partner_operator::runtime::context::Config;
-use harness::{CLIENT_SECRET, ControlPlane, Helm, OPERATOR, Options, World, checkout, install_crds, yaml_documents};
-use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use kube::api::PostParams;
-use kube::{Api, Client};
+use harness::{CLIENT_SECRET, ControlPlane, Helm, OPERATOR, Options, World, checkout, yaml_documents};
 use serde_json::{Value, json};
 
 use super::{RELEASE, chart, object, rendered};
@@ -85,141 +83,6 @@ async fn an_operator_of_a_few_namespaces_has_the_same_rules_there_and_no_cluster
         kind.starts_with("ClusterRole")
     });
     assert_eq!(wide_kinds.count(), 0);
-    Ok(())
-}
-
-/// Whether an account may do something, by the API server's own word; in all namespaces where none is named.
-async fn may(client: &Client, account: &str, verb: &str, what: &str, namespace: &str, name: &str) -> Result<bool> {
-    let (group, resource) = what.split_once('/').context("group/resource")?;
-    let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
-    let review: SubjectAccessReview = serde_json::from_value(json!({"spec": {
-        "user": format!("system:serviceaccount:{account}"),
-        "groups": ["system:serviceaccounts", "system:authenticated"],
-        "resourceAttributes": {
-            "namespace": namespace, "verb": verb, "group": group, "resource": resource, "subresource": part, "name": name,
-        },
-    }}))?;
-    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
-    let answer = reviews.create(&PostParams::default(), &review).await?;
-    Ok(answer.status.context("no answer")?.allowed)
-}
-
-/// What nobody who installs the chart hands out: lists of Secrets, and the keys of the house.
-async fn nothing_that_it_should_not(client: &Client, account: &str, namespaces: &[&str]) -> Result<()> {
-    for namespace in namespaces {
-        for (verbs, what) in [
-            (
-                &["list", "watch", "create", "update", "patch", "delete"][..],
-                "/secrets",
-            ),
-            (
-                &["create", "update", "patch", "delete"],
-                "apiextensions.k8s.io/customresourcedefinitions",
-            ),
-            (
-                &["create", "update", "patch", "bind", "escalate"],
-                "rbac.authorization.k8s.io/roles",
-            ),
-            (
-                &["create", "update", "patch", "bind", "escalate"],
-                "rbac.authorization.k8s.io/clusterroles",
-            ),
-            (
-                &["create", "update", "delete"],
-                "intune.msgraph.dev/compliancemanagementpartners",
-            ),
-            (
-                &["create", "update", "patch", "delete"],
-                "intune.msgraph.dev/graphconnections",
-            ),
-            (&["create"], "/pods"),
-            (&["create"], "/serviceaccounts/token"),
-            (&["impersonate"], "/serviceaccounts"),
-        ] {
-            for verb in verbs {
-                let allowed = may(client, account, verb, what, namespace, "").await?;
-                ensure!(!allowed, "{account} may {verb} {what} in {namespace:?}");
-            }
-        }
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn the_api_server_allows_what_is_meant_and_lists_secrets_to_nobody() -> Result<()> {
-    let plane = install_crds().await?;
-    let (helm, client) = (Helm::on(plane).await?, plane.admin_client().await?);
-    for name in [
-        "rights-wide",
-        "rights-few",
-        "rights-all",
-        "rights-tenant",
-        "rights-other",
-    ] {
-        plane.kubectl_ok(&["create", "namespace", name]).await?;
-    }
-    let chart = chart();
-    let connections = r#"connections=[{"namespace":"rights-tenant","secretName":"graph"},{"namespace":"rights-tenant","serviceAccountName":"intune"}]"#;
-    for (namespace, flags) in [
-        ("rights-wide", &["--set-json", connections][..]),
-        (
-            "rights-few",
-            &["--set-json", connections, "--set", "watchNamespaces={rights-tenant}"],
-        ),
-        ("rights-all", &["--set", "rbac.clusterWideSecrets=true"]),
-    ] {
-        let install = [
-            "install",
-            namespace,
-            &chart,
-            "--namespace",
-            namespace,
-            "--set",
-            "crds.enabled=false",
-        ];
-        helm.ok(&[&install[..], &["--set", "serviceAccount.name=operator"], flags].concat())
-            .await?;
-    }
-    for (operator, elsewhere, all_secrets) in [
-        ("rights-wide", true, false),
-        ("rights-few", false, false),
-        ("rights-all", true, true),
-    ] {
-        let account = format!("{operator}:operator");
-        nothing_that_it_should_not(&client, &account, &["", operator, "rights-tenant", "rights-other"]).await?;
-        let may = async |verb, what, namespace, name| may(&client, &account, verb, what, namespace, name).await;
-        let consented = operator != "rights-all";
-        for (namespace, name, expected) in [
-            ("rights-tenant", "graph", true),
-            ("rights-tenant", "another", all_secrets),
-            ("rights-other", "graph", all_secrets),
-        ] {
-            let told = format!("{operator}: {namespace}/{name}");
-            assert_eq!(may("get", "/secrets", namespace, name).await?, expected, "{told}");
-        }
-        for (name, expected) in [("intune", consented), ("another", false)] {
-            let told = format!("{operator}: {name}");
-            let token = may("create", "/serviceaccounts/token", "rights-tenant", name).await?;
-            assert_eq!(token, expected, "{told}");
-            assert_eq!(
-                may("get", "/serviceaccounts", "rights-tenant", name).await?,
-                expected,
-                "{told}"
-            );
-        }
-        for (namespace, expected) in [("", elsewhere), ("rights-other", elsewhere), ("rights-tenant", true)] {
-            for what in [
-                "intune.msgraph.dev/compliancemanagementpartners",
-                "intune.msgraph.dev/graphconnections",
-            ] {
-                assert_eq!(
-                    may("watch", what, namespace, "").await?,
-                    expected,
-                    "{operator}: {namespace}"
-                );
-            }
-        }
-    }
     Ok(())
 }
 

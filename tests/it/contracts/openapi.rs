@@ -54,7 +54,7 @@ impl Judged {
         let world = World::with(name, options).await?;
         let roots = folder.path().join("ca.pem");
         std::fs::write(&roots, world.simulator.ca_pem())?;
-        let (prism, address) = start_prism(parts, folder.path(), &roots, world.simulator.graph_endpoint()).await?;
+        let (prism, address) = start_prism(&parts, folder.path(), &roots, world.simulator.graph_endpoint()).await?;
         front.set_behind(address);
         world.row(P1, "Example Partner")?;
         world.connect().await?;

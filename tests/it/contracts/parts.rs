@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use harness::{Authority, PATIENCE, Process, Scratch, checkout, ensured, leashed, wait_for};
+use harness::{Authority, PATIENCE, Process, Scratch, checkout, ensured, leashed, run_to_success, wait_for};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 
 /// How long a program of Microsoft's SDK may take: it loads hundreds of modules, for the first time uncompiled.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(180);
@@ -21,13 +20,8 @@ pub(crate) struct Parts(PathBuf);
 
 impl Parts {
     /// Has them installed where they are not; the first to ask waits for it.
-    pub(crate) async fn get() -> Result<&'static Self> {
-        static PARTS: OnceCell<Result<Parts, String>> = OnceCell::const_new();
-        let parts = PARTS.get_or_init(async || {
-            let folder = ensured("contracts").await.map_err(|error| format!("{error:#}"))?;
-            Ok(Self(folder))
-        });
-        parts.await.as_ref().map_err(|error| anyhow!("{error}"))
+    pub(crate) async fn get() -> Result<Self> {
+        Ok(Self(ensured("contracts").await?))
     }
 
     /// Microsoft's OpenAPI document, cut.
@@ -68,24 +62,13 @@ pub(crate) async fn python(name: &str, settings: &Value) -> Result<Vec<Value>> {
     let parts = Parts::get().await?;
     let folder = Scratch::new()?;
     let settings = write_settings(folder.path(), settings)?;
-    let running = tokio::process::Command::from(leashed(parts.0.join("python/bin/python"))?)
+    let mut command = tokio::process::Command::from(leashed(parts.0.join("python/bin/python"))?);
+    command
         .arg(program(name))
         .arg(settings)
         .env("NO_PROXY", "*")
-        .env("no_proxy", "*")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(PROGRAM_LIMIT, running)
-        .await
-        .with_context(|| format!("{name} did not end within {PROGRAM_LIMIT:?}"))??;
-    ensure!(
-        output.status.success(),
-        "{name}: {}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
-    let text = String::from_utf8(output.stdout)?;
+        .env("no_proxy", "*");
+    let text = run_to_success(&mut command, "", PROGRAM_LIMIT).await?;
     let line = |line| serde_json::from_str(line).with_context(|| format!("{name} printed no JSON: {line}"));
     text.lines().map(line).collect()
 }

@@ -1,19 +1,17 @@
 //! Argo CD's own code: a Go program in `tests/argocd`.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
-use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use tokio::process::Command;
 
-use crate::control_plane::{ControlPlane, ensured};
+use crate::control_plane::ControlPlane;
 use crate::objects::merge;
 use crate::process::{Process, leashed};
+use crate::program::{ensured, run_to_success};
 use crate::world::checkout;
 
 /// Longer than all answers take.
@@ -159,14 +157,7 @@ fn installation() -> Value {
 
 /// Where the program is.
 async fn program() -> Result<PathBuf> {
-    static PROGRAM: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
-
-    let program = PROGRAM.get_or_init(async || {
-        let folder = ensured("argocd").await.map_err(|error| format!("{error:#}"))?;
-        Ok(folder.join("argocd"))
-    });
-    let program = program.await.as_ref().map_err(|error| anyhow!("argocd: {error}"))?;
-    Ok(program.clone())
+    Ok(ensured("argocd").await?.join("argocd"))
 }
 
 /// The file that users paste from, in the checkout.
@@ -181,30 +172,11 @@ pub fn argocd_customizations() -> PathBuf {
 /// # Errors
 /// If the program is not here and cannot be built, or does not answer all.
 pub async fn argocd(requests: &[Value]) -> Result<Vec<Value>> {
-    let mut child = tokio::process::Command::new(program().await?)
-        .arg("ask")
-        .arg(argocd_customizations())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("argocd cannot be started")?;
-    let mut stdin = child.stdin.take().context("argocd has no standard input")?;
+    let mut command = Command::new(program().await?);
+    command.arg("ask").arg(argocd_customizations());
     let lines: Vec<String> = requests.iter().map(Value::to_string).collect();
-    let lines = lines.join("\n");
-    let feed = async move {
-        // It answers while it is asked; where it ends before that, what it says of it tells more than a broken pipe.
-        let _ = stdin.write_all(lines.as_bytes()).await;
-    };
-    let both = async { tokio::join!(feed, child.wait_with_output()).1 };
-    let output = timeout(LIMIT, both).await.context("argocd does not end")??;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
-    let answers = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Value>();
+    let output = run_to_success(&mut command, &lines.join("\n"), LIMIT).await?;
+    let answers = serde_json::Deserializer::from_str(&output).into_iter::<Value>();
     let answers: Vec<Value> = answers
         .collect::<Result<_, _>>()
         .context("argocd answered something else")?;

@@ -1,22 +1,21 @@
 //! etcd, kube-apiserver and, where asked for, kube-controller-manager.
 
-use std::env;
 use std::fs;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::audit;
 use crate::certificates::{self, Authority};
 use crate::process::{Process, free_port, leashed};
+use crate::program::ensured;
 use crate::scratch::Scratch;
 use crate::wait::wait_for;
 
@@ -25,10 +24,6 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 
 /// How often a start is tried where somebody else took a port that was free a moment ago.
 const START_TRIES: usize = 3;
-
-/// Names a folder that keeps the audit logs of all control planes, each in a file of its own, for whoever reads them when
-/// all tests have ended. Without it a log goes with its control plane.
-pub const AUDIT_LOGS: &str = "AUDIT_LOGS";
 
 /// What kube-apiserver says then, in its log.
 const PORT_TAKEN: &str = "address already in use";
@@ -65,7 +60,7 @@ pub(crate) struct Setup {
     options: Options,
     pub(crate) binaries: PathBuf,
     pub(crate) folder: Scratch,
-    audit_log: PathBuf,
+    pub(crate) audit_log: PathBuf,
     port: u16,
     pub(crate) url: String,
     etcd_url: String,
@@ -153,45 +148,6 @@ impl ControlPlane {
     /// If no certificate can be made or written.
     pub fn user_kubeconfig(&self, file: &str, user: &str, group: &str) -> Result<PathBuf> {
         self.setup.certify(file, user, group)
-    }
-
-    /// Where the API server writes an event for each request.
-    #[must_use]
-    pub fn audit_log_path(&self) -> &Path {
-        &self.setup.audit_log
-    }
-
-    /// One event for each stage but the first of each request so far (`audit.k8s.io/v1`, level Metadata).
-    ///
-    /// An event may be written a moment after its answer was sent: wait for it.
-    ///
-    /// # Errors
-    /// If the log cannot be read.
-    pub fn audit_events(&self) -> Result<Vec<Value>> {
-        self.audit_events_since(0)
-    }
-
-    /// Where the audit log ends now; for [`Self::audit_events_since`].
-    ///
-    /// # Errors
-    /// If the log cannot be read.
-    pub fn audit_position(&self) -> Result<u64> {
-        Ok(fs::metadata(self.audit_log_path())?.len())
-    }
-
-    /// The events written after `position`.
-    ///
-    /// # Errors
-    /// If the log cannot be read.
-    pub fn audit_events_since(&self, position: u64) -> Result<Vec<Value>> {
-        let mut log = fs::File::open(self.audit_log_path()).context("the audit log cannot be opened")?;
-        log.seek(SeekFrom::Start(position))?;
-        let mut text = String::new();
-        log.read_to_string(&mut text)?;
-        // The last line may be half written.
-        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        let event = |line| serde_json::from_str(line).with_context(|| format!("no audit event: {line}"));
-        whole.lines().map(event).collect()
     }
 
     /// Stops the API server where it stands: connections stay open and nothing is answered.
@@ -306,7 +262,7 @@ impl Setup {
         let this = Self {
             options,
             binaries,
-            audit_log: audit_log_for(&folder),
+            audit_log: audit::log_for(&folder),
             folder,
             port,
             url: format!("https://{address}:{port}"),
@@ -315,20 +271,13 @@ impl Setup {
             authority,
         };
         let accounts = certificates::key()?;
-        // `RequestReceived` says nothing that the next stage does not say too.
-        let policy = json!({
-            "apiVersion": "audit.k8s.io/v1",
-            "kind": "Policy",
-            "omitStages": ["RequestReceived"],
-            "rules": [{ "level": "Metadata" }],
-        });
         for (name, content) in [
             ("ca.pem", &this.ca_pem),
             ("server.pem", &server.certificate),
             ("server.key", &server.key),
             ("accounts.key", &accounts.serialize_pem()),
             ("accounts.pub", &accounts.public_key_pem()),
-            ("audit.json", &policy.to_string()),
+            ("audit.json", &audit::policy().to_string()),
         ] {
             fs::write(this.file(name), content).with_context(|| format!("{name} cannot be written"))?;
         }
@@ -399,11 +348,8 @@ impl Setup {
             format!("--service-account-key-file={}", file("accounts.pub")),
             format!("--service-account-signing-key-file={}", file("accounts.key")),
             "--allow-privileged=true".to_owned(),
-            format!("--audit-policy-file={}", file("audit.json")),
-            format!("--audit-log-path={}", self.audit_log.display()),
-            // Megabytes. A log that was rotated would lose its beginning to `audit_events`.
-            "--audit-log-maxsize=4096".to_owned(),
         ];
+        flags.extend(audit::flags(&self.file("audit.json"), &self.audit_log));
         flags.extend(self.reach());
         flags.extend_from_slice(&self.options.api_server_flags);
         self.spawn("kube-apiserver", &flags)
@@ -457,36 +403,4 @@ impl Setup {
         command.args(flags).current_dir(self.folder.path());
         Process::spawn(program, command, &self.file(&format!("{program}.log")))
     }
-}
-
-/// In the folder of all logs it is named as the control plane's own folder, which no other has.
-fn audit_log_for(folder: &Scratch) -> PathBuf {
-    match (env::var_os(AUDIT_LOGS), folder.path().file_name()) {
-        (Some(logs), Some(name)) => Path::new(&logs).join(name).with_extension("log"),
-        _ => folder.path().join("audit.log"),
-    }
-}
-
-/// The folder of the programs that `tests/MODULE/ensure` knows to find or, once, to build.
-///
-/// # Errors
-/// If they cannot be had; the script has said why on standard error.
-pub async fn ensured(module: &str) -> Result<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .join(module)
-        .join("ensure");
-    // Its progress, on standard error, goes straight to whoever waits.
-    let output = tokio::process::Command::new(&script)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .await
-        .with_context(|| format!("{} cannot be run", script.display()))?;
-    if !output.status.success() {
-        bail!("programs that the tests need cannot be had; tests/{module}/ensure says why");
-    }
-    let answer = String::from_utf8(output.stdout)?;
-    let folder = answer.lines().last().context("no folder of programs was named")?;
-    Ok(PathBuf::from(folder))
 }

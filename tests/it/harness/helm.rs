@@ -1,15 +1,15 @@
 //! Helm, as users run it: the program that `tests/helm` builds, with a home of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use tokio::process::Command;
 
-use crate::control_plane::{ControlPlane, ensured};
+use crate::control_plane::ControlPlane;
+use crate::program::{ensured, run_to_end, run_to_success};
 use crate::scratch::Scratch;
 
 /// Longer than any `--timeout` that a test gives.
@@ -53,15 +53,8 @@ impl Helm {
     /// # Errors
     /// If the program is not here and cannot be built.
     pub async fn by(kubeconfig: &Path) -> Result<Self> {
-        static PROGRAM: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
-
-        let program = PROGRAM.get_or_init(async || {
-            let folder = ensured("helm").await.map_err(|error| format!("{error:#}"))?;
-            Ok(folder.join("helm"))
-        });
-        let program = program.await.as_ref().map_err(|error| anyhow!("helm: {error}"))?;
         Ok(Self {
-            program: program.clone(),
+            program: ensured("helm").await?.join("helm"),
             home: Scratch::new()?,
             kubeconfig: kubeconfig.to_owned(),
         })
@@ -79,28 +72,7 @@ impl Helm {
     /// # Errors
     /// If it cannot be run, or does not end within three minutes.
     pub async fn run(&self, args: &[&str]) -> Result<Output> {
-        let mut command = tokio::process::Command::new(&self.program);
-        // Nothing of the user's own plugins, repositories and HELM_ variables.
-        for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"HELM_") {
-                command.env_remove(name);
-            }
-        }
-        for place in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
-            command.env(place, self.home.path().join(place));
-        }
-        let ended = command
-            .args(args)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .output();
-        let output = timeout(LIMIT, ended)
-            .await
-            .with_context(|| format!("helm {} did not end within {LIMIT:?}", args.join(" ")))?;
-        output.context("helm cannot be run")
+        run_to_end(&mut self.command(args), "", LIMIT).await
     }
 
     /// Runs Helm and gives what it wrote to standard output.
@@ -108,14 +80,7 @@ impl Helm {
     /// # Errors
     /// If it fails; with what it wrote to standard error.
     pub async fn ok(&self, args: &[&str]) -> Result<String> {
-        let output = self.run(args).await?;
-        ensure!(
-            output.status.success(),
-            "helm {}: {}",
-            args.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        );
-        Ok(String::from_utf8(output.stdout)?)
+        run_to_success(&mut self.command(args), "", LIMIT).await
     }
 
     /// Runs Helm, which has to fail, and gives what it wrote to standard error.
@@ -126,6 +91,21 @@ impl Helm {
         let output = self.run(args).await?;
         ensure!(!output.status.success(), "helm {} succeeded", args.join(" "));
         Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        // Nothing of the user's own plugins, repositories and HELM_ variables.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"HELM_") {
+                command.env_remove(name);
+            }
+        }
+        for place in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(place, self.home.path().join(place));
+        }
+        command.args(args).env("KUBECONFIG", &self.kubeconfig);
+        command
     }
 }
 

@@ -1,12 +1,13 @@
 //! kubectl, as users run it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use tokio::io::AsyncWriteExt as _;
-use tokio::time::timeout;
+use anyhow::Result;
+use tokio::process::Command;
+
+use crate::program::{run_to_end, run_to_success};
 
 /// kubectl waits for ever on a paused API server.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -36,26 +37,7 @@ impl Kubectl {
     /// # Errors
     /// If it cannot be run, or does not end within two minutes.
     pub async fn run(&self, args: &[&str], input: &str) -> Result<Output> {
-        let mut child = tokio::process::Command::new(&self.program)
-            .args(args)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("KUBECACHEDIR", &self.cache)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("kubectl cannot be started")?;
-        let mut stdin = child.stdin.take().context("kubectl has no standard input")?;
-        let feed = async move {
-            // kubectl may refuse its arguments and end before it reads; its answer says more than a broken pipe.
-            let _ = stdin.write_all(input.as_bytes()).await;
-        };
-        let both = async { tokio::join!(feed, child.wait_with_output()).1 };
-        let output = timeout(LIMIT, both)
-            .await
-            .with_context(|| format!("kubectl {} did not end within {LIMIT:?}", args.join(" ")))?;
-        output.context("kubectl cannot be waited for")
+        run_to_end(&mut self.command(args), input, LIMIT).await
     }
 
     /// Runs it and gives what it wrote to standard output.
@@ -71,14 +53,15 @@ impl Kubectl {
     /// # Errors
     /// If it fails; with what it wrote to standard error.
     pub async fn ok_with_input(&self, args: &[&str], input: &str) -> Result<String> {
-        let output = self.run(args, input).await?;
-        ensure!(
-            output.status.success(),
-            "kubectl {}: {}: {}",
-            args.join(" "),
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        );
-        Ok(String::from_utf8(output.stdout)?)
+        run_to_success(&mut self.command(args), input, LIMIT).await
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(args)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("KUBECACHEDIR", &self.cache);
+        command
     }
 }

@@ -2,13 +2,13 @@
 //! told, and the simulator of Entra trusts that, and nothing else.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
 use compliance_partner_operator::graph::cloud::Cloud;
 use graph_simulator::{App, FederatedCredential};
-use harness::{OPERATOR, Scratch, World, checkout, ensured, yaml_documents};
+use harness::{OPERATOR, PATIENCE, Scratch, World, checkout, ensured, run_to_success, yaml_documents};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use super::{code, section};
 
@@ -47,17 +47,14 @@ async fn run(world: &World, commands: &str) -> anyhow::Result<Vec<Vec<String>>> 
     let commands = commands
         .replace("contoso:", &format!("{}:", world.namespace))
         .replace(&format!("{OPERATOR}:"), &format!("{}:", world.operator_namespace));
-    let output = tokio::process::Command::new("sh")
+    let mut command = Command::new("sh");
+    command
         .args(["-eu", "-c", &commands])
         .env("PATH", path)
         .env("KUBECONFIG", world.plane.admin_kubeconfig())
         .env("NOTED", &noted)
-        .env("client", &world.client_id)
-        .stdin(Stdio::null())
-        .output()
-        .await?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{commands}\n{said}");
+        .env("client", &world.client_id);
+    run_to_success(&mut command, "", PATIENCE).await?;
     let noted = std::fs::read_to_string(&noted)?;
     let calls = noted.split("\u{1}\0").filter(|call| !call.is_empty());
     let words = |call: &str| call.trim_end_matches('\0').split('\0').map(str::to_owned).collect();

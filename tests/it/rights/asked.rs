@@ -1,7 +1,6 @@
 //! What operators asked of API servers, by the audit logs of these.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -12,30 +11,21 @@ use serde_json::Value;
 
 use crate::granted::Access;
 
-/// How an operator was bound to its role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Mode {
+/// How an account is bound to a role.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Binding {
     /// By a `ClusterRoleBinding`.
-    ClusterWide,
-    /// By a `RoleBinding` in each namespace that it watches.
-    Namespaced,
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::ClusterWide => "in the whole cluster",
-            Self::Namespaced => "in some namespaces",
-        })
-    }
+    Cluster,
+    /// By a `RoleBinding` in this namespace.
+    Namespace(String),
 }
 
 /// The authorizer's word.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Verdict {
+pub(crate) enum Decision {
     /// By a rule of this role, to which the account was bound so.
     Allowed {
-        binding: Mode,
+        binding: Binding,
         role: String,
     },
     Forbidden,
@@ -51,7 +41,7 @@ pub(crate) struct Request {
     pub(crate) access: Access,
     /// The namespace that it was about; absent: all of them, or none.
     pub(crate) namespace: Option<String>,
-    pub(crate) verdict: Verdict,
+    pub(crate) decision: Decision,
 }
 
 /// Such requests, and how many there were.
@@ -107,9 +97,9 @@ pub(crate) fn request(log: &str, event: &Value) -> Result<Option<Request>> {
         return Ok(None);
     };
     let verb = word("/verb").context("no verb")?;
-    let verdict = match word("/annotations/authorization.k8s.io~1decision") {
+    let decision = match word("/annotations/authorization.k8s.io~1decision") {
         Some("allow") => allowed(word("/annotations/authorization.k8s.io~1reason").unwrap_or_default())?,
-        Some("forbid") => Verdict::Forbidden,
+        Some("forbid") => Decision::Forbidden,
         // It went, or its API server did, before it was judged.
         _ => return Ok(None),
     };
@@ -126,24 +116,24 @@ pub(crate) fn request(log: &str, event: &Value) -> Result<Option<Request>> {
         account: account.to_owned(),
         access,
         namespace: word("/objectRef/namespace").map(str::to_owned),
-        verdict,
+        decision,
     }))
 }
 
 /// `RBAC: allowed by RoleBinding "graph-reader/contoso" of Role "graph-reader" to ServiceAccount "…"`.
-fn allowed(reason: &str) -> Result<Verdict> {
+fn allowed(reason: &str) -> Result<Decision> {
     let parsed = || {
-        let (binding, rest) = reason.strip_prefix("RBAC: allowed by ")?.split_once(" \"")?;
-        let binding = match binding {
-            "ClusterRoleBinding" => Mode::ClusterWide,
-            "RoleBinding" => Mode::Namespaced,
+        let (kind, rest) = reason.strip_prefix("RBAC: allowed by ")?.split_once(" \"")?;
+        let (name, rest) = rest.split_once("\" of ")?;
+        let binding = match kind {
+            "ClusterRoleBinding" => Binding::Cluster,
+            "RoleBinding" => Binding::Namespace(name.split_once('/')?.1.to_owned()),
             _ => return None,
         };
-        let (_name, rest) = rest.split_once("\" of ")?;
         let (_kind, rest) = rest.split_once(" \"")?;
         let (role, _subject) = rest.split_once("\" to ")?;
         let role = role.to_owned();
-        Some(Verdict::Allowed { binding, role })
+        Some(Decision::Allowed { binding, role })
     };
     parsed().with_context(|| format!("a reason of another form: {reason}"))
 }

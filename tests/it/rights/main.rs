@@ -17,8 +17,9 @@ use std::sync::OnceLock;
 
 use anyhow::{Result, anyhow, ensure};
 
-use asked::{Asked, Mode};
+use asked::Asked;
 use granted::Granted;
+use judged::Scope;
 
 /// All that operators asked, read once.
 fn asked() -> Result<&'static [Asked]> {
@@ -28,21 +29,21 @@ fn asked() -> Result<&'static [Asked]> {
     asked.as_deref().map_err(|error| anyhow!("{error}"))
 }
 
-async fn every_right_is_used(mode: Mode) -> Result<()> {
+async fn every_right_is_used(scope: Scope) -> Result<()> {
     let asked = asked()?;
-    let unused = judged::unused(&Granted::by_deploy().await?, asked, mode);
+    let unused = judged::unused(&Granted::by_deploy().await?, asked, scope);
     ensure!(unused.is_empty(), "granted and never used:\n{}", unused.join("\n"));
     Ok(())
 }
 
 #[tokio::test]
 async fn an_operator_of_the_whole_cluster_uses_all_that_it_is_granted() -> Result<()> {
-    every_right_is_used(Mode::ClusterWide).await
+    every_right_is_used(Scope::Cluster).await
 }
 
 #[tokio::test]
 async fn an_operator_of_some_namespaces_uses_all_that_it_is_granted() -> Result<()> {
-    every_right_is_used(Mode::Namespaced).await
+    every_right_is_used(Scope::Namespaces).await
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::asked::{Asked, Mode, request};
+use crate::asked::{Asked, request};
 use crate::granted::{Access, Granted, Source};
-use crate::judged::{missing, unused};
+use crate::judged::{Scope, missing, unused};
 
 const GROUP: &str = "intune.msgraph.dev";
 const EVERYWHERE: &str = r#"RBAC: allowed by ClusterRoleBinding "compliance-partner-operator" of ClusterRole "compliance-partner-operator" to ServiceAccount "compliance-partner-operator/ops""#;
@@ -52,14 +52,14 @@ fn asked(access: &Access, namespace: Option<&str>, reason: Option<&str>) -> Resu
     Ok(Asked { request, times: 1 })
 }
 
-/// All that is granted, asked for as an operator of this mode does.
-fn all_asked(mode: Mode) -> Result<Vec<Asked>> {
+/// All that is granted, asked for as an operator of this scope does.
+fn all_asked(scope: Scope) -> Result<Vec<Asked>> {
     let all = granted().0.into_iter().map(|(source, access)| {
-        let everywhere = access.verb == "watch" && mode == Mode::ClusterWide;
-        let reason = match (source, mode) {
+        let everywhere = access.verb == "watch" && scope == Scope::Cluster;
+        let reason = match (source, scope) {
             (Source::Consent, _) => CONSENT,
-            (Source::Own, Mode::ClusterWide) => EVERYWHERE,
-            (Source::Own, Mode::Namespaced) => IN_CONTOSO,
+            (Source::Own, Scope::Cluster) => EVERYWHERE,
+            (Source::Own, Scope::Namespaces) => IN_CONTOSO,
         };
         asked(&access, (!everywhere).then_some("contoso"), Some(reason))
     });
@@ -68,12 +68,9 @@ fn all_asked(mode: Mode) -> Result<Vec<Asked>> {
 
 #[test]
 fn a_right_that_nobody_uses_is_told() -> Result<()> {
-    for (mode, other) in [
-        (Mode::ClusterWide, Mode::Namespaced),
-        (Mode::Namespaced, Mode::ClusterWide),
-    ] {
-        let all = all_asked(mode)?;
-        assert_eq!(unused(&granted(), &all, mode), [""; 0]);
+    for (scope, other) in [(Scope::Cluster, Scope::Namespaces), (Scope::Namespaces, Scope::Cluster)] {
+        let all = all_asked(scope)?;
+        assert_eq!(unused(&granted(), &all, scope), [""; 0]);
         assert_eq!(missing(&granted(), &all), [""; 0]);
         for left_out in &all {
             let access = &left_out.request.access;
@@ -82,7 +79,7 @@ fn a_right_that_nobody_uses_is_told() -> Result<()> {
                 .filter(|asked| &asked.request.access != access)
                 .cloned()
                 .collect();
-            let told = unused(&granted(), &rest, mode);
+            let told = unused(&granted(), &rest, scope);
             assert!(told.len() == 1 && told[0].starts_with(&access.to_string()), "{told:?}");
         }
         assert_eq!(unused(&granted(), &all, other).len(), granted().0.len());
@@ -92,11 +89,11 @@ fn a_right_that_nobody_uses_is_told() -> Result<()> {
 
 #[test]
 fn a_watch_of_one_namespace_takes_no_right_in_all() -> Result<()> {
-    let mut all = all_asked(Mode::ClusterWide)?;
+    let mut all = all_asked(Scope::Cluster)?;
     all.retain(|asked| asked.request.access.verb != "watch");
     let watch = Access::new("watch", GROUP, "graphconnections");
     all.push(asked(&watch, Some("contoso"), Some(EVERYWHERE))?);
-    let told = unused(&granted(), &all, Mode::ClusterWide);
+    let told = unused(&granted(), &all, Scope::Cluster);
     assert_eq!(
         told,
         ["watch graphconnections.intune.msgraph.dev, by the operator's own role, in the whole cluster"]
@@ -142,6 +139,41 @@ fn what_no_rule_grants_is_told_whether_it_was_allowed_or_not() -> Result<()> {
     assert_eq!(missing(&granted(), &taken), [""; 0]);
     let later = [asked(&watch, None, None)?, asked(&watch, None, Some(EVERYWHERE))?];
     assert_eq!(missing(&granted(), &later), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn what_is_forbidden_where_an_operator_has_no_business_is_told() -> Result<()> {
+    let (watch, get) = (
+        Access::new("watch", GROUP, "graphconnections"),
+        Access::new("get", "", "secrets"),
+    );
+    // A consent is no role of its own: fabrikam has given one, and is not watched.
+    let consent = CONSENT.replace("/contoso", "/fabrikam");
+    let mut few = all_asked(Scope::Namespaces)?;
+    few.push(asked(&get, Some("fabrikam"), Some(&consent))?);
+    for (access, namespace) in [(&watch, "fabrikam"), (&get, "fabrikam"), (&get, "litware")] {
+        let refused = asked(access, Some(namespace), None)?;
+        let told = missing(&granted(), &[&few[..], std::slice::from_ref(&refused)].concat());
+        let expected = format!(
+            "{access}: forbidden in this namespace, to an operator of others; about {namespace}, by the account in ops"
+        );
+        assert!(told.len() == 1 && told[0].starts_with(&expected), "{told:?}");
+
+        // Another control plane's operator, of which nothing is known.
+        let mut elsewhere = refused.clone();
+        "another log".clone_into(&mut elsewhere.request.log);
+        assert_eq!(missing(&granted(), &[&few[..], &[elsewhere]].concat()), [""; 0]);
+
+        let wide = all_asked(Scope::Cluster)?;
+        assert_eq!(missing(&granted(), &[&wide[..], &[refused]].concat()), [""; 0]);
+    }
+    // Where it has its role, a test has taken the right away.
+    let taken = [
+        asked(&watch, Some("contoso"), None)?,
+        asked(&get, Some("contoso"), None)?,
+    ];
+    assert_eq!(missing(&granted(), &[&few[..], &taken].concat()), [""; 0]);
     Ok(())
 }
 

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
+use kube::client::Body;
 use tokio::sync::OnceCell;
 
 use crate::control_plane::ControlPlane;
@@ -53,22 +54,27 @@ impl ControlPlane {
         self.until_established(&CRD_NAMES).await
     }
 
-    /// Waits until CRDs that exist are served.
+    /// Waits until CRDs that exist are served, and can be watched: for a moment after that the API server refuses it.
     ///
     /// # Errors
     /// If one is not within half a minute, with what its conditions say.
     pub async fn until_established(&self, names: &[&str]) -> Result<()> {
-        let crds: Api<CustomResourceDefinition> = Api::all(self.admin_client().await?);
+        let client = self.admin_client().await?;
+        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
         for name in names {
             wait_for(&format!("the CRD {name}"), ESTABLISHED_LIMIT, async || -> Result<()> {
-                let conditions = crds.get(name).await?.status.and_then(|status| status.conditions);
-                let conditions = conditions.unwrap_or_default();
+                let crd = crds.get(name).await?;
+                let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
                 let established = conditions
                     .iter()
                     .any(|condition| condition.type_ == "Established" && condition.status == "True");
-                if !established {
-                    bail!("{conditions:?}");
-                }
+                ensure!(established, "{conditions:?}");
+                let served = crd.spec.versions.iter().find(|version| version.served);
+                let version = &served.context("no version is served")?.name;
+                let (group, plural) = (crd.spec.group, crd.spec.names.plural);
+                let watch = format!("/apis/{group}/{version}/{plural}?watch=true&resourceVersion=0");
+                let answer = client.send(http::Request::get(watch).body(Body::empty())?).await?;
+                ensure!(answer.status().is_success(), "a watch is answered {}", answer.status());
                 Ok(())
             })
             .await?;

@@ -264,7 +264,8 @@ pub struct Timing {
     pub backoff_cap: Duration,
     /// The last step of the backoff while a GraphConnection is missing.
     pub connection_cap: Duration,
-    /// How often what `auth` names, a Secret or a ServiceAccount, is looked at while a connection waits for it.
+    /// How often what `auth` names, a Secret or a ServiceAccount, is looked at while a connection waits for it; and how long a
+    /// namespace is waited for that the operator may not list.
     pub secret: Duration,
     /// The first step of the backoff for refused credentials.
     pub credentials: Duration,

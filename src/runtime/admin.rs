@@ -84,7 +84,7 @@ fn answer(method: &Method, path: &str, served: Option<&Served>) -> Response<Full
         ("/readyz", Some(served)) if served.health.ready() => plain(StatusCode::OK, "ok\n"),
         ("/readyz", _) => plain(
             StatusCode::SERVICE_UNAVAILABLE,
-            "waiting for the API server, or for the CustomResourceDefinitions\n",
+            "waiting for the API server, for the CustomResourceDefinitions, or for rights: the log tells which\n",
         ),
         ("/metrics", None) => plain(StatusCode::SERVICE_UNAVAILABLE, "waiting for the API server\n"),
         ("/metrics", Some(served)) => match served

@@ -1,5 +1,6 @@
 //! Workers, and how they end: the queue decides what runs next, and each pass reports on its way out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,9 +14,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::context::{Config, Context, QueueHandle, Report, Writers};
 use super::events::Events;
 use super::health::Health;
-use super::index::SharedIndex;
+use super::index::{SharedIndex, Trigger};
 use super::metrics::Metrics;
 use super::object::Key;
+use super::queue::Lane;
 use super::schema::{self, Installed};
 use super::text;
 use super::watch::{CONNECTIONS, PARTNERS, follow};
@@ -58,6 +60,7 @@ impl Operator {
         let metrics = Metrics::default();
         let index = SharedIndex::new(config.observe_only);
         let queue = QueueHandle::new(index.clone());
+        let health = Health::new(queue.clone(), config.timing.secret);
         let http = http_client(config.extra_roots.as_deref())?;
         let metadata = MetadataService::new(metadata_client()?, config.endpoints.metadata());
         let tokens = TokenClient::new(http.clone(), metadata, config.timing.request, metrics.clone());
@@ -66,7 +69,7 @@ impl Operator {
             stopping: AtomicBool::new(false),
             index,
             sessions: Sessions::default(),
-            queue: queue.clone(),
+            queue,
             budgets: Budgets::default(),
             writer: Writer {
                 client: client.clone(),
@@ -84,7 +87,7 @@ impl Operator {
         };
         Ok(Self {
             context: Arc::new(context),
-            health: Arc::new(Health::new(queue)),
+            health: Arc::new(health),
         })
     }
 
@@ -98,10 +101,12 @@ impl Operator {
             [] => vec![None],
             namespaces => namespaces.iter().cloned().map(Some).collect(),
         };
+        // All before any is filled: ready is who has all.
+        for scope in &scopes {
+            health.expect(PARTNERS.list(scope.clone()));
+            health.expect(CONNECTIONS.list(scope.clone()));
+        }
         for scope in scopes {
-            let name = scope.as_deref().unwrap_or("all namespaces");
-            health.expect(&format!("partners in {name}"));
-            health.expect(&format!("connections in {name}"));
             watches.spawn(follow::<ComplianceManagementPartner, _>(
                 Arc::clone(&context),
                 Arc::clone(&health),
@@ -116,10 +121,10 @@ impl Operator {
             ));
         }
         let mut passes: JoinSet<Report> = JoinSet::new();
+        let mut withheld = Withheld::new();
         loop {
-            // A partner whose connection is not listed yet would be told that it has none.
             if health.ready() {
-                start_passes(&context, &mut passes);
+                start_passes(&context, &health, &mut passes, &mut withheld);
             }
             let due = context.queue.lock().next_due();
             let due = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
@@ -184,11 +189,24 @@ fn compare_schemas(context: &Context) -> JoinHandle<()> {
     tokio::spawn(schema::watch(client, metrics, installed, context.config.timing.slow))
 }
 
-fn start_passes(context: &Arc<Context>, passes: &mut JoinSet<Report>) {
+/// What waits until its namespace is listed, by that.
+type Withheld = HashMap<String, HashMap<Key, Lane>>;
+
+fn start_passes(context: &Arc<Context>, health: &Health, passes: &mut JoinSet<Report>, withheld: &mut Withheld) {
+    for (_, keys) in withheld.extract_if(|namespace, _| health.serves(namespace)) {
+        let keys = keys.into_iter().map(|(key, lane)| Trigger { key, lane });
+        context.queue.push_all(&keys.collect::<Vec<_>>());
+    }
     loop {
         let Some(job) = context.queue.lock().pop(Instant::now()) else {
             return;
         };
+        if !health.serves(job.key.namespace()) {
+            context.queue.lock().done(&job.key);
+            let namespace = job.key.namespace().to_owned();
+            withheld.entry(namespace).or_default().insert(job.key, job.lane);
+            continue;
+        }
         let context = Arc::clone(context);
         passes.spawn(async move {
             let limit = context.config.timing.pass;

@@ -37,6 +37,15 @@ pub enum Key {
     Connection(ObjectKey),
 }
 
+impl Key {
+    /// The namespace that it is in.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        let (Self::Partner(key) | Self::Connection(key)) = self;
+        &key.namespace
+    }
+}
+
 /// A value of the annotation that asks for a pass. Two are equal where the whole values are, which may be longer than what
 /// is kept of them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use super::context::Context;
-use super::health::Health;
+use super::health::{Health, List};
 use super::index::{Index, Trigger};
 use super::metrics::Metrics;
 use super::object::{Connection, Key, ObjectKey, Partner};
@@ -27,6 +27,17 @@ pub struct Kind<K> {
     name: &'static str,
     partners: bool,
     put: fn(&mut Index, K, bool) -> Vec<Trigger>,
+}
+
+impl<K> Kind<K> {
+    /// What is listed of this kind in a namespace, or in all.
+    #[must_use]
+    pub fn list(&self, namespace: Option<String>) -> List {
+        List {
+            kind: self.name,
+            namespace,
+        }
+    }
 }
 
 /// The partners.
@@ -49,11 +60,11 @@ where
     K: Resource<DynamicType = (), Scope = S> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
     DeserializeGuard<K>: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
 {
+    let list = kind.list(scope.clone());
     let api: Api<DeserializeGuard<K>> = match &scope {
         Some(namespace) => Api::namespaced(context.client.clone(), namespace),
         None => Api::all(context.client.clone()),
     };
-    let list = format!("{} in {}", kind.name, scope.as_deref().unwrap_or("all namespaces"));
     let mut listing = Listing::Streamed;
     let mut events = watched(&api, listing);
     let mut feed = Feed {
@@ -77,11 +88,14 @@ where
             }
             // Before Kubernetes 1.34 a server may refuse it.
             Err(error) if listing == Listing::Streamed && matches!(code(&error), 400 | 422) => {
-                tracing::debug!(list, "the API server streams no lists; pages are read");
+                tracing::debug!(%list, "the API server streams no lists; pages are read");
                 listing = Listing::Paged;
                 events = watched(&api, listing);
             }
             Err(error) => {
+                if code(&error) == 403 {
+                    health.refused(&list);
+                }
                 trouble(&feed.context.metrics, &list, &error, &mut told);
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(Duration::from_secs(5));
@@ -121,10 +135,10 @@ fn code(error: &watcher::Error) -> u16 {
 }
 
 /// A watch that expires is everyday; one that stays broken is told once a minute.
-fn trouble(metrics: &Metrics, list: &str, error: &watcher::Error, told: &mut Option<Instant>) {
+fn trouble(metrics: &Metrics, list: &List, error: &watcher::Error, told: &mut Option<Instant>) {
     let code = code(error);
     if code == 410 {
-        tracing::debug!(list, "the watch expired; it is begun anew");
+        tracing::debug!(%list, "the watch expired; it is begun anew");
         return;
     }
     metrics.watch_error();
@@ -135,15 +149,21 @@ fn trouble(metrics: &Metrics, list: &str, error: &watcher::Error, told: &mut Opt
     let error = text::of_error(&error);
     match code {
         404 => tracing::warn!(
-            list,
+            %list,
             "the CustomResourceDefinition is not installed: waiting for it; apply the files in crds/"
         ),
+        403 if list.namespace.is_some() => tracing::warn!(
+            %list,
+            error,
+            "the operator may not list or watch in this namespace, and does nothing there: check that it exists, with the \
+             operator's Role and RoleBinding"
+        ),
         401 | 403 => tracing::warn!(
-            list,
+            %list,
             error,
             "the operator may not list or watch: check its ClusterRole and binding"
         ),
-        _ => tracing::warn!(list, error, "the API server cannot be watched; trying again"),
+        _ => tracing::warn!(%list, error, "the API server cannot be watched; trying again"),
     }
 }
 
@@ -262,6 +282,11 @@ mod tests {
 
     /// What is logged of these troubles in a row, and how many errors are counted.
     fn told(codes: &[u16]) -> (Vec<String>, u32) {
+        told_of(None, codes)
+    }
+
+    fn told_of(namespace: Option<&str>, codes: &[u16]) -> (Vec<String>, u32) {
+        let list = PARTNERS.list(namespace.map(str::to_owned));
         let (lines, metrics) = (Lines::default(), Metrics::default());
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -274,12 +299,7 @@ mod tests {
             let mut told = None;
             for code in codes {
                 let status = Status::failure("it is as it is", "Reason").with_code(*code);
-                trouble(
-                    &metrics,
-                    "partners",
-                    &watcher::Error::WatchError(status.boxed()),
-                    &mut told,
-                );
+                trouble(&metrics, &list, &watcher::Error::WatchError(status.boxed()), &mut told);
             }
         });
         let text = metrics.encode(&SharedIndex::new(false), &Budgets::default()).unwrap();
@@ -311,5 +331,14 @@ mod tests {
             assert_eq!(lines.len(), 1, "{lines:#?}");
             assert!(lines[0].starts_with("WARN") && lines[0].contains(words), "{lines:#?}");
         }
+    }
+
+    #[test]
+    fn who_may_not_list_one_namespace_looks_into_it() {
+        let (lines, _) = told_of(Some("contoso"), &[403]);
+        assert!(
+            lines[0].contains("partners in contoso") && lines[0].contains("RoleBinding"),
+            "{lines:#?}"
+        );
     }
 }

@@ -16,6 +16,7 @@ mod crd;
 mod deletion;
 mod edits;
 mod faults;
+mod forbidden;
 mod foreign;
 mod history;
 mod hosts;

@@ -53,6 +53,8 @@ impl Image {
 }
 
 impl Cluster {
+    /// # Errors
+    /// If Helm is not here and cannot be built, or the kubeconfig cannot be read.
     pub(crate) async fn new(kubectl: Kubectl, kubeconfig: &Path) -> Result<Self> {
         Ok(Self {
             kubectl,
@@ -63,7 +65,7 @@ impl Cluster {
 
     /// # Errors
     /// If it has the kinds or a namespace that the steps would make.
-    pub(crate) async fn is_free(&self) -> Result<()> {
+    pub(crate) async fn ensure_free(&self) -> Result<()> {
         let found = self.kubectl.ok(&["get", "crds,namespaces", "-o", "name"]).await?;
         let taken = |name: &&str| {
             let name = name.rsplit('/').next().unwrap_or_default();
@@ -78,6 +80,7 @@ impl Cluster {
         Ok(())
     }
 
+    /// The partners of the tenant's namespace.
     pub(crate) fn partners(&self) -> Api<ComplianceManagementPartner> {
         Api::namespaced(self.client.clone(), TENANT_NAMESPACE)
     }

@@ -29,6 +29,9 @@ use harness::{Interrupt, Kubectl, Scratch, Story, ensured};
 use cluster::{Cluster, Image};
 use node::Node;
 
+/// Asks whether the steps can run here, before anything is built for them.
+const POSSIBLE: &str = "--possible";
+
 /// What to do where no node can be made.
 const WITHOUT_ROOT: &str = "\
 e2e: a node with pods takes Linux and all rights of root (in a container: a privileged one), with cargo and go in PATH
@@ -40,8 +43,9 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match *args {
         [enclosure::INSIDE, folder, archive, cgroup] => inside(Path::new(folder), Path::new(archive), cgroup),
+        [POSSIBLE] => Ok(possible()),
         [archive] => outside(Path::new(archive)),
-        _ => Err(anyhow::anyhow!("usage: e2e IMAGE.tar")),
+        _ => Err(anyhow::anyhow!("usage: e2e IMAGE.tar, or e2e {POSSIBLE}")),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("\ne2e: failed: {error:#}");
@@ -49,14 +53,29 @@ fn main() -> ExitCode {
     })
 }
 
+/// The image, where the user has a cluster of their own.
+fn own_image() -> Option<String> {
+    std::env::var("E2E_IMAGE").ok().filter(|image| !image.is_empty())
+}
+
+/// Whether there is a cluster, or a node can be made; where neither is so, it says what to do.
+fn possible() -> ExitCode {
+    let node = cfg!(target_os = "linux") && rustix::process::geteuid().is_root() && enclosure::is_possible();
+    if own_image().is_some() || node {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("{WITHOUT_ROOT}");
+    ExitCode::from(2)
+}
+
 /// Chooses the cluster. `archive`: the operator's image, for a node that is made here.
 fn outside(archive: &Path) -> Result<ExitCode> {
-    if let Some(image) = std::env::var("E2E_IMAGE").ok().filter(|image| !image.is_empty()) {
+    if let Some(image) = own_image() {
         return elsewhere(&Image::named(&image)?);
     }
-    if !cfg!(target_os = "linux") || !rustix::process::geteuid().is_root() || !enclosure::is_possible() {
-        eprintln!("{WITHOUT_ROOT}");
-        return Ok(ExitCode::from(2));
+    let possible = possible();
+    if possible != ExitCode::SUCCESS {
+        return Ok(possible);
     }
     enclosure::enter(archive)
 }
@@ -73,7 +92,7 @@ async fn elsewhere(image: &Image) -> Result<ExitCode> {
     let kubectl = Kubectl::new(&ensured("control-plane").await?, Path::new(&kubeconfig), folder.path());
     let cluster = Cluster::new(kubectl, Path::new(&kubeconfig)).await?;
     // Before anything is made: what is found there is somebody's, and is left alone.
-    cluster.is_free().await?;
+    cluster.ensure_free().await?;
     let outcome = uninterrupted(steps::all(&story, &cluster, address, image, None)).await;
     if outcome.is_err() {
         eprintln!("{}", cluster.state(None).await);

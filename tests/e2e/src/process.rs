@@ -1,5 +1,6 @@
 //! The operator's process, as the node's kernel sees it.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,24 @@ pub(crate) struct Usage {
     pub(crate) peak: u64,
     /// What it may be.
     pub(crate) limit: u64,
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mebibytes = |bytes: u64| {
+            let tenths = bytes * 10 / (1 << 20);
+            format!("{}.{} MiB", tenths / 10, tenths % 10)
+        };
+        write!(
+            f,
+            "{} resident, of which {} are not pages of the program; the cgroup is charged {}, at most {} of {}",
+            mebibytes(self.resident),
+            mebibytes(self.anonymous),
+            mebibytes(self.charged),
+            mebibytes(self.peak),
+            mebibytes(self.limit),
+        )
+    }
 }
 
 impl Operator {

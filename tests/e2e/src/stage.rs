@@ -168,7 +168,7 @@ impl<'a> Stage<'a> {
 
     /// # Errors
     /// If the operator has sent what a right client never does.
-    pub(crate) fn is_lawful(&self) -> Result<()> {
+    pub(crate) fn ensure_lawful(&self) -> Result<()> {
         let violations = self.graph().violations();
         ensure!(violations.is_empty(), "{violations:?}");
         Ok(())

@@ -26,7 +26,9 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 /// See the module.
 pub struct Site {
+    /// What the operator of the Application is to work in.
     pub world: World,
+    /// At work on the same cluster.
     pub argocd: ArgoCd,
     /// The repository of the resources, a copy of `deploy/argocd/resources`.
     pub resources: Scratch,

@@ -43,19 +43,3 @@ async fn a_release_without_roles_says_that_they_are_its_users_to_make() -> Resul
     );
     Ok(())
 }
-
-/// What no role would be made for is no consent.
-#[tokio::test]
-async fn rights_that_a_release_without_roles_cannot_give_are_refused() -> Result<()> {
-    let (helm, chart) = (Helm::alone().await?, chart());
-    let template = ["template", RELEASE, &chart, "--set", "rbac.create=false"];
-    for (flags, name) in [
-        (["--set-json", CONNECTIONS], "connections"),
-        (["--set", "rbac.clusterWideSecrets=true"], "rbac.clusterWideSecrets"),
-    ] {
-        let told = helm.refused(&[&template[..], &flags].concat()).await?;
-        let sentence = format!("{name} is set, but with rbac.create=false no role is made for it");
-        ensure!(told.contains(&sentence), "{told}");
-    }
-    Ok(())
-}

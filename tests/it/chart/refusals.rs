@@ -164,3 +164,20 @@ async fn a_cluster_that_is_too_old_is_told_so() -> Result<()> {
     }
     Ok(())
 }
+
+/// What no role would be made for is no consent.
+#[tokio::test]
+async fn rights_that_a_release_without_roles_cannot_give_are_refused() -> Result<()> {
+    let (helm, chart) = (Helm::alone().await?, chart());
+    let connections = r#"connections=[{"namespace":"contoso","secretName":"graph"}]"#;
+    let template = ["template", RELEASE, &chart, "--set", "rbac.create=false"];
+    for (flags, name) in [
+        (["--set-json", connections], "connections"),
+        (["--set", "rbac.clusterWideSecrets=true"], "rbac.clusterWideSecrets"),
+    ] {
+        let told = helm.refused(&[&template[..], &flags].concat()).await?;
+        let sentence = format!("{name} is set, but with rbac.create=false no role is made for it");
+        ensure!(told.contains(&sentence), "{told}");
+    }
+    Ok(())
+}

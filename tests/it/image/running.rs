@@ -7,6 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use anyhow::{Context as _, Result, ensure};
 use compliance_partner_operator::api;
 use harness::{OPERATOR, PATIENCE, Process, World, ask_admin_port, free_port, leashed, wait_for};
+use rustix::process::geteuid;
 use serde_json::json;
 
 use crate::unpacked::{Unpacked, lines};
@@ -28,15 +29,15 @@ const ENTER: &str = r#"
 
 /// A command that is the operator in the image, without any variable.
 fn entered(image: &Unpacked) -> Result<Command> {
-    let user = lines(Command::new("id").arg("-u"))?.concat();
-    let namespaces: &[&str] = if user == "0" {
+    let user = geteuid();
+    let namespaces: &[&str] = if user.is_root() {
         &["--mount"]
     } else {
         &["--user", "--map-root-user", "--mount"]
     };
     let mut command = leashed("unshare")?;
     command.args(namespaces).args(["--", "sh", "-c", ENTER, "sh"]);
-    command.arg(image.root()).arg(user);
+    command.arg(image.root()).arg(user.as_raw().to_string());
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -139,9 +140,8 @@ async fn without_a_cluster_it_says_what_is_missing() -> Result<()> {
     operator.answers("/readyz", 503).await?;
     let pid = operator.process.pid();
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let root = lines(Command::new("id").arg("-u"))?.concat() == "0";
     assert!(
-        !root || status.contains("Uid:\t65532\t65532\t65532\t65532\n"),
+        !geteuid().is_root() || status.contains("Uid:\t65532\t65532\t65532\t65532\n"),
         "{status}"
     );
     operator.stop().await

@@ -5,7 +5,7 @@ use harness::{tell, wait_for};
 
 use super::operator_release;
 use crate::cluster::{OPERATOR_NAMESPACE, RELEASE};
-use crate::process::{Operator, Usage};
+use crate::process::Operator;
 use crate::stage::{PATIENCE, Stage};
 
 /// `helm install --wait`, what runs then, and `helm test`.
@@ -26,7 +26,7 @@ pub(super) async fn the_operator(stage: &Stage<'_>) -> Result<()> {
     if let Some(operator) = stage.operator_process().await? {
         stage.story.step("The node's kernel says of its process");
         tell(&confined(&operator)?);
-        tell(&memory("idle, without resources", &operator.usage()?));
+        tell(&format!("memory, idle, without resources: {}", operator.usage()?));
     }
 
     let tested = cluster.helm("test", RELEASE, OPERATOR_NAMESPACE, &[]).await?;
@@ -59,20 +59,4 @@ fn confined(operator: &Operator) -> Result<String> {
     ensure!(operator.status("Seccomp")? == "2", "no system call is filtered");
     ensure!(operator.root_is_read_only()?, "its root can be written to");
     Ok("user and group 65532, no capabilities, no new privileges, system calls filtered, root read-only".to_owned())
-}
-
-/// A line of figures.
-pub(super) fn memory(when: &str, usage: &Usage) -> String {
-    let mebibytes = |bytes: u64| {
-        let tenths = bytes * 10 / (1 << 20);
-        format!("{}.{} MiB", tenths / 10, tenths % 10)
-    };
-    format!(
-        "memory, {when}: {} resident, of which {} are not pages of the program; the cgroup is charged {}, at most {} of {}",
-        mebibytes(usage.resident),
-        mebibytes(usage.anonymous),
-        mebibytes(usage.charged),
-        mebibytes(usage.peak),
-        mebibytes(usage.limit),
-    )
 }

@@ -5,7 +5,6 @@ use harness::{tell, wait_for};
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use super::install::memory;
 use crate::cluster::TENANT_NAMESPACE;
 use crate::stage::{PATIENCE, Stage, TENANT_ID};
 
@@ -60,11 +59,11 @@ pub(super) async fn within_the_memory_limit(stage: &Stage<'_>) -> Result<()> {
     .await?;
     // The same process: nothing has ended it.
     let usage = operator.usage()?;
-    ensure!(usage.peak < usage.limit, "{}", memory("too much", &usage));
+    ensure!(usage.peak < usage.limit, "too much memory: {usage}");
     stage.story.step(&format!(
         "{PARTNERS} more partners are Ready, within the memory limit of the chart's defaults"
     ));
-    tell(&memory(&format!("with {} partners", PARTNERS + 1), &usage));
+    tell(&format!("memory, with {} partners: {usage}", PARTNERS + 1));
     // kubectl deletes one after the other.
     let those = ListParams::default().labels("load=yes");
     let partners = stage.cluster.partners();

@@ -55,7 +55,7 @@ async fn play(stage: &Stage<'_>) -> Result<()> {
     identity::of_the_operator(stage)
         .await
         .context("the operator's own identity")?;
-    stage.is_lawful()?;
+    stage.ensure_lawful()?;
     uninstall::in_the_documented_order(stage)
         .await
         .context("the uninstallation")

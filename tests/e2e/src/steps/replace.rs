@@ -114,7 +114,7 @@ pub(super) async fn by_a_restart(stage: &Stage<'_>) -> Result<()> {
 /// `kubectl delete pod`, as by a drain: the new pod may start before the old one has ended.
 pub(super) async fn by_a_deletion(stage: &Stage<'_>) -> Result<()> {
     let pod = stage.cluster.operator_pod().await?;
-    stage.is_lawful()?;
+    stage.ensure_lawful()?;
     let edits = Edits::of_jamf(stage);
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let args = ["-n", OPERATOR_NAMESPACE, "delete", "pod", name, "--timeout=90s"];

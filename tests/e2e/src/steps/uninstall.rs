@@ -1,7 +1,7 @@
 //! All goes, in the order of the README, and nothing hangs.
 
 use anyhow::{Result, ensure};
-use harness::{CRD_NAMES, tell};
+use harness::{CRD_NAMES, Kubectl, tell};
 use serde_json::json;
 
 use super::WAIT;
@@ -50,28 +50,34 @@ pub(super) async fn in_the_documented_order(stage: &Stage<'_>) -> Result<()> {
         stage.graph().last_seq() == from,
         "Graph or Entra was asked although no operator runs"
     );
-    let left = kubectl
-        .ok(&["get", "crds,clusterroles,clusterrolebindings,namespaces", "-o", "name"])
-        .await?;
-    let ours = left
-        .lines()
-        .find(|name| name.contains("compliance-partner") || name.contains("intune.msgraph.dev"));
-    ensure!(ours.is_none(), "{} is left", ours.unwrap_or_default());
+    let left = left(kubectl).await?;
+    ensure!(left.is_empty(), "{} are left", left.join(", "));
     stage
         .story
         .step("The namespaces go, with a partner that is retained, and then the kinds; nothing is left");
     Ok(())
 }
 
-/// After a failure, on a cluster of the user's own: all that was made, as far as it goes.
+/// What the cluster still has of all that was made.
+async fn left(kubectl: &Kubectl) -> Result<Vec<String>> {
+    let kinds = "crds,clusterroles,clusterrolebindings,namespaces";
+    let all = kubectl.ok(&["get", kinds, "-o", "name"]).await?;
+    let tenant = format!("namespace/{TENANT_NAMESPACE}");
+    let ours = all
+        .lines()
+        .filter(|name| name.contains("compliance-partner") || name.contains("intune.msgraph.dev") || *name == tenant);
+    Ok(ours.map(str::to_owned).collect())
+}
+
+/// After a failure, on a cluster of the user's own: all that was made, as far as it goes. What stays is told.
 pub(crate) async fn take_all_away(cluster: &Cluster) {
     let kubectl = &cluster.kubectl;
     let delete = ["-n", TENANT_NAMESPACE, "delete", "cmp,gconn", "--all", "--timeout=30s"];
     let _ = kubectl.ok(&delete).await;
     // The simulator may be gone, and a Reset with it.
     let list = ["-n", TENANT_NAMESPACE, "get", "cmp", "-o", "name"];
-    let left = kubectl.ok(&list).await.unwrap_or_default();
-    for partner in left.lines() {
+    let partners = kubectl.ok(&list).await.unwrap_or_default();
+    for partner in partners.lines() {
         let patch = r#"--patch={"metadata":{"finalizers":null}}"#;
         let args = ["-n", TENANT_NAMESPACE, "patch", partner, "--type=merge", patch];
         let _ = kubectl.ok(&args).await;
@@ -79,7 +85,8 @@ pub(crate) async fn take_all_away(cluster: &Cluster) {
     let _ = cluster
         .helm("uninstall", RELEASE, OPERATOR_NAMESPACE, &["--wait", WAIT])
         .await;
-    let _ = kubectl.ok(&[&["delete", "crd"][..], &CRD_NAMES].concat()).await;
+    let crds = [&["delete", "crd"][..], &CRD_NAMES, &["--timeout=60s"]].concat();
+    let _ = kubectl.ok(&crds).await;
     let both = [
         "delete",
         "namespace",
@@ -88,4 +95,9 @@ pub(crate) async fn take_all_away(cluster: &Cluster) {
         "--timeout=60s",
     ];
     let _ = kubectl.ok(&both).await;
+    match left(kubectl).await {
+        Ok(left) if left.is_empty() => {}
+        Ok(left) => eprintln!("e2e: the cluster still has {}: delete them", left.join(", ")),
+        Err(error) => eprintln!("e2e: what the cluster still has cannot be told: {error:#}"),
+    }
 }

@@ -45,7 +45,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "compliance-partner-operator.fullname" .) .Values.serviceAccount.name -}}
 {{- else -}}
-{{- default "default" .Values.serviceAccount.name -}}
+{{- required "serviceAccount.create=false takes serviceAccount.name: without it the operator's rights would go to the account default, and to every pod that has it" .Values.serviceAccount.name -}}
 {{- end -}}
 {{- end -}}
 

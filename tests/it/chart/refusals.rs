@@ -140,6 +140,21 @@ async fn a_wrong_value_is_refused_by_its_name() -> Result<()> {
                 ],
                 r#"the namespace "contoso", which watchNamespaces lacks"#,
             ),
+            (
+                &[
+                    r#"operatorIdentityNamespaces=["contoso"]"#,
+                    r#"watchNamespaces=["fabrikam"]"#,
+                ],
+                r#"operatorIdentityNamespaces names the namespace "contoso", which watchNamespaces lacks"#,
+            ),
+            (
+                &["serviceAccount.create=false"],
+                "serviceAccount.create=false takes serviceAccount.name",
+            ),
+            (
+                &[r#"fullnameOverride="cluster-admin""#],
+                "cluster-admin, which is the name of a ClusterRole of Kubernetes' own",
+            ),
         ] {
             let told = refused(&helm, assignments.iter().map(|&assignment| assignment.to_owned())).await?;
             ensure!(told.contains(expected), "{assignments:?}: {told}");

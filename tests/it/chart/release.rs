@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use harness::{ControlPlane, Helm, Options, PATIENCE, wait_for};
+use harness::{ControlPlane, Helm, OPERATOR, Options, PATIENCE, checkout, wait_for};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -255,4 +255,63 @@ async fn moved(plane: &ControlPlane, helm: &Helm, install: Vec<String>) -> Resul
         Ok(())
     })
     .await
+}
+
+/// Whoever began with the plain manifests goes on with the chart: the same Deployment, by the chart's values from then on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_plain_manifests_are_taken_over() -> Result<()> {
+    let plane = cluster().await?;
+    let file = |name: &str| checkout().join(name).display().to_string();
+    let files = [
+        "crds",
+        "deploy/namespace.yaml",
+        "deploy/rbac.yaml",
+        "deploy/deployment.yaml",
+    ]
+    .map(file);
+    let files: Vec<&str> = files.iter().flat_map(|file| ["--filename", file]).collect();
+    let seen = async || {
+        let path = "jsonpath={range .items[*]}{.metadata.uid}{\"\\n\"}{.spec.template.spec.containers[*].args}{end}";
+        plane
+            .kubectl_ok(&["-n", OPERATOR, "get", "deployments", "-o", path])
+            .await
+    };
+    let chart = chart();
+    for (helm, flags) in [
+        (Helm::on(&plane).await?, &["--take-ownership", "--force-conflicts"][..]),
+        (Helm::on(&plane).await?.in_version_3(), &["--take-ownership"]),
+    ] {
+        plane.kubectl_ok(&[&["apply"][..], &files].concat()).await?;
+        let before = seen().await?;
+        let install = [
+            "install",
+            OPERATOR,
+            &chart,
+            "--namespace",
+            OPERATOR,
+            "--set",
+            "syncInterval=7m",
+        ];
+        helm.ok(&[&install[..], flags].concat()).await?;
+        let after = seen().await?;
+        assert_eq!(after.lines().next(), before.lines().next(), "another Deployment");
+        assert_eq!(after.lines().count(), 2, "one Deployment: {after}");
+        ensure!(after.contains("--sync-interval=7m"), "{after}");
+        helm.ok(&[
+            "uninstall",
+            OPERATOR,
+            "--namespace",
+            OPERATOR,
+            "--wait",
+            "--timeout=60s",
+        ])
+        .await?;
+        wait_for("nothing but the CRDs", PATIENCE, async || {
+            let left = left(&plane).await?;
+            ensure!(left == CRDS, "{left:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
 }

@@ -264,7 +264,7 @@ fn whatever_is_told_goes_out_by_a_door_that_cleans_it() {
 }
 
 /// The fields of log lines that are shown as they are, by `%` or `?`: none of them holds what somebody else wrote.
-const SHOWN_AS_THEY_ARE: [&str; 4] = ["name", "key", "method", "K::kind"];
+const SHOWN_AS_THEY_ARE: [&str; 5] = ["name", "key", "list", "method", "K::kind"];
 
 #[test]
 fn log_fields_are_words_of_ours_or_cleaned_and_cut() {

@@ -12,23 +12,26 @@ use serde_json::json;
 
 use crate::unpacked::{Unpacked, lines};
 
-/// Makes the folder `$1` a root that nothing can be written to, and becomes the operator in it. Who is root is the image's
-/// user there by number; who is not has a user of that number in a namespace alone.
+/// Makes the folder `$1` a root that nothing can be written to, and becomes the operator in it, as the user `$3` of the group
+/// `$4`. Who is root (`$2`) is that user there by number; who is not has a user of that number in a namespace alone.
 const ENTER: &str = r#"
     set -e
     mount --rbind "$1" "$1"
     mount -o remount,bind,ro "$1"
-    root=$1 outside=$2
-    shift 2
+    root=$1 outside=$2 user=$3 group=$4
+    shift 4
     cd "$root"
     if [ "$outside" = 0 ]; then
-        exec chroot --userspec=65532:65532 --groups= . /compliance-partner-operator "$@"
+        exec chroot --userspec="$user:$group" --groups= . /compliance-partner-operator "$@"
     fi
-    exec unshare --user --map-user=65532 --map-group=65532 --root=. /compliance-partner-operator "$@"
+    exec unshare --user --map-user="$user" --map-group="$group" --root=. /compliance-partner-operator "$@"
 "#;
 
-/// A command that is the operator in the image, without any variable.
-fn entered(image: &Unpacked) -> Result<Command> {
+/// The image's own user, and its group.
+const USER: [&str; 2] = ["65532", "65532"];
+
+/// A command that is the operator in the image, as a user of a group, without any variable.
+fn entered(image: &Unpacked, as_user: [&str; 2]) -> Result<Command> {
     let user = geteuid();
     let namespaces: &[&str] = if user.is_root() {
         &["--mount"]
@@ -37,7 +40,7 @@ fn entered(image: &Unpacked) -> Result<Command> {
     };
     let mut command = leashed("unshare")?;
     command.args(namespaces).args(["--", "sh", "-c", ENTER, "sh"]);
-    command.arg(image.root()).arg(user.as_raw().to_string());
+    command.arg(image.root()).arg(user.as_raw().to_string()).args(as_user);
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -67,7 +70,7 @@ impl Running {
             lay(image, "roots.pem", roots)?;
         }
         let port = free_port()?;
-        let mut command = entered(image)?;
+        let mut command = entered(image, USER)?;
         command
             .args(["run", "--admin-address", &format!("127.0.0.1:{port}")])
             .args(flags);
@@ -119,15 +122,18 @@ fn lay(image: &Unpacked, name: &str, text: &str) -> Result<()> {
 }
 
 #[test]
-fn it_prints_the_kinds() -> Result<()> {
+fn it_prints_the_kinds_whoever_it_is() -> Result<()> {
     let image = Unpacked::new()?;
     let mut kinds = String::new();
     for crd in api::crds() {
         kinds.push_str("---\n");
         kinds.push_str(&api::to_yaml(&crd)?);
     }
-    let printed = lines(entered(&image)?.arg("crd"))?;
-    assert!(kinds.lines().eq(printed.iter().map(String::as_str)), "{printed:#?}");
+    // The other is such as OpenShift hands out: a number without an entry, in root's group.
+    for user in [USER, ["1000650000", "0"]] {
+        let printed = lines(entered(&image, user)?.arg("crd"))?;
+        assert!(kinds.lines().eq(printed.iter().map(String::as_str)), "{printed:#?}");
+    }
     Ok(())
 }
 

@@ -64,3 +64,28 @@ async fn without_crds_it_waits_and_goes_on_when_they_come() -> anyhow::Result<()
     plane.kubectl_ok(&wait).await?;
     operator.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_rights_it_waits_and_goes_on_when_they_come() -> anyhow::Result<()> {
+    let plane = ControlPlane::start(Options::default()).await?;
+    plane.apply_crds().await?;
+    let file = |name: &str| checkout().join("deploy").join(name).display().to_string();
+    plane.kubectl_ok(&["apply", "-f", &file("namespace.yaml")]).await?;
+    plane
+        .kubectl_ok(&["create", "serviceaccount", OPERATOR, "-n", OPERATOR])
+        .await?;
+    let kubeconfig = plane.service_account_kubeconfig(OPERATOR, OPERATOR).await?;
+    let simulator = Simulator::start(graph_simulator::Options::default())?;
+
+    let operator = Running::start(&simulator, Some(&kubeconfig), &[])?;
+    operator
+        .says("may not list or watch: check its ClusterRole and binding")
+        .await?;
+    operator.answers("/readyz", 503, PATIENCE).await?;
+    operator.answers("/livez", 200, PATIENCE).await?;
+    assert!(operator.process.exited()?.is_none());
+
+    plane.kubectl_ok(&["apply", "-f", &file("rbac.yaml")]).await?;
+    operator.answers("/readyz", 200, Duration::from_secs(15)).await?;
+    operator.stop().await
+}

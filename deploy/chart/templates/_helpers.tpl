@@ -95,6 +95,13 @@ and sums of more would overflow. */}}
 {{- printf "--%s=%s" (kebabcase .name) .duration | quote -}}
 {{- end -}}
 
+{{/* A namespace that a value names has to be one that the operator watches. */}}
+{{- define "compliance-partner-operator.mustBeWatched" -}}
+{{- if and .watched (not (has .namespace .watched)) -}}
+{{- fail (printf "%s names the namespace %q, which watchNamespaces lacks: the operator would never look there" .value .namespace) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* How the operator is started. */}}
 {{- define "compliance-partner-operator.args" -}}
 - run
@@ -106,6 +113,9 @@ and sums of more would overflow. */}}
 {{- end }}
 {{- if .Values.observeOnly }}
 - --observe-only
+{{- end }}
+{{- range .Values.operatorIdentityNamespaces }}
+{{- include "compliance-partner-operator.mustBeWatched" (dict "value" "operatorIdentityNamespaces" "namespace" . "watched" $.Values.watchNamespaces) }}
 {{- end }}
 {{- with .Values.operatorIdentityNamespaces }}
 - {{ printf "--operator-identity-namespaces=%s" (join "," .) | quote }}

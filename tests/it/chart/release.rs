@@ -212,17 +212,29 @@ async fn tested(helm: &Helm, pods: &Api<Pod>) -> Result<()> {
     Ok(())
 }
 
-/// From one namespace to another, and away: no resource hangs, and none is lost before its CRD goes.
-async fn moved(plane: &ControlPlane, helm: &Helm, install: Vec<String>) -> Result<()> {
-    let there = ["get", "gconn/contoso", "cmp/jamf", "-n", "contoso", "-o", "name"];
-    helm.ok(&["uninstall", RELEASE, "--namespace", "ops", "--wait", "--timeout=60s"])
-        .await?;
+/// The release goes with all that it has in the cluster, but for the CRDs.
+async fn keeps_the_crds(plane: &ControlPlane, helm: &Helm, namespace: &str) -> Result<()> {
+    helm.ok(&[
+        "uninstall",
+        RELEASE,
+        "--namespace",
+        namespace,
+        "--wait",
+        "--timeout=60s",
+    ])
+    .await?;
     wait_for("nothing but the CRDs", PATIENCE, async || {
         let left = left(plane).await?;
         ensure!(left == CRDS, "{left:?}");
         Ok(())
     })
-    .await?;
+    .await
+}
+
+/// From one namespace to another, and away: no resource hangs, and none is lost before its CRD goes.
+async fn moved(plane: &ControlPlane, helm: &Helm, install: Vec<String>) -> Result<()> {
+    let there = ["get", "gconn/contoso", "cmp/jamf", "-n", "contoso", "-o", "name"];
+    keeps_the_crds(plane, helm, "ops").await?;
     assert_eq!(plane.kubectl_ok(&there).await?.lines().count(), 2);
 
     let install: Vec<&str> = install.iter().map(String::as_str).collect();
@@ -297,21 +309,7 @@ async fn the_plain_manifests_are_taken_over() -> Result<()> {
         assert_eq!(after.lines().next(), before.lines().next(), "another Deployment");
         assert_eq!(after.lines().count(), 2, "one Deployment: {after}");
         ensure!(after.contains("--sync-interval=7m"), "{after}");
-        helm.ok(&[
-            "uninstall",
-            OPERATOR,
-            "--namespace",
-            OPERATOR,
-            "--wait",
-            "--timeout=60s",
-        ])
-        .await?;
-        wait_for("nothing but the CRDs", PATIENCE, async || {
-            let left = left(&plane).await?;
-            ensure!(left == CRDS, "{left:?}");
-            Ok(())
-        })
-        .await?;
+        keeps_the_crds(&plane, &helm, OPERATOR).await?;
     }
     Ok(())
 }
